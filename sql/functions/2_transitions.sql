@@ -1,0 +1,445 @@
+-- The life of a task: every change of its state is one function on this page.
+--
+--   enqueue ─▶ pending ─claim─▶ running ─finish─▶ finished
+--                 ▲               │ └─fail─▶ retrying (claimed again when due) or failed; cancelled when asked
+--                 └─release─rescue┘          retry: failed, cancelled ─▶ pending · cancel: waiting ─▶ cancelled
+--
+-- A running task is held by a claim: a worker and a token of which the row keeps only the hash. Whoever ends a
+-- run shows the token, or proves that the worker's backend is gone. Locks are taken in this order: the claim
+-- gate, a lane, a task.
+-- SQLSTATEs: PQ001 claim lost · PQ002 end requested · PQ003 worker unknown · PQ010 blank SQL · PQ011 topic ·
+-- PQ012 option · PQ013 refused retry · PQ020 parameter
+
+-- What can be known to be wrong with a new task.
+create or replace function background_queue.check_task(p_sql text, p_topic text) returns void
+language plpgsql immutable as $$
+begin
+  if p_sql is null or btrim(p_sql, E' \t\r\n\f\x0b') = '' then
+    raise exception using errcode = 'PQ010', message = 'The SQL statement of a task is NULL or blank';
+  elsif length(p_topic) > 200 then
+    raise exception using errcode = 'PQ011',
+      message = format('Expected a topic of 1 to 200 characters, got %s', length(p_topic));
+  end if;
+end $$;
+
+-- The options of a task, checked: priority, run_at, max_retries, timeout_in_sec, unique_key, mode, isolation.
+create or replace function background_queue.parse_options(p_options jsonb, out priority integer, out run_at timestamptz,
+  out max_retries integer, out timeout_in_sec double precision, out unique_key text, out mode text, out isolation text)
+language plpgsql stable as $$
+declare
+  v_key text; v_value text; v_expected text;
+begin
+  if jsonb_typeof(p_options) <> 'object' then
+    raise exception using errcode = 'PQ012', message = 'Expected the options of a task to be a JSON object';
+  end if;
+  for v_key, v_value in select e.key, e.value from jsonb_each_text(p_options) e loop
+    v_expected := null;
+    begin
+      case v_key
+        when 'priority' then v_expected := 'an integer'; priority := v_value::integer;
+        when 'run_at' then v_expected := 'a time'; run_at := v_value::timestamptz;
+        when 'max_retries' then
+          v_expected := 'an integer from 0 to 1000'; max_retries := v_value::integer;
+          if max_retries not between 0 and 1000 then raise data_exception; end if;
+        when 'timeout_in_sec' then
+          v_expected := 'a number of seconds from 0 to 2147483'; timeout_in_sec := v_value::double precision;
+          if not timeout_in_sec between 0 and 2147483 then raise data_exception; end if;
+        when 'unique_key' then
+          v_expected := 'a text of 1 to 1000 characters'; unique_key := v_value;
+          if length(v_value) not between 1 and 1000 then raise data_exception; end if;
+        when 'mode' then
+          v_expected := 'auto, transaction or autocommit'; mode := v_value;
+          if v_value not in ('auto', 'transaction', 'autocommit') then raise data_exception; end if;
+        when 'isolation' then
+          v_expected := 'read committed, repeatable read or serializable'; isolation := v_value;
+          if v_value not in ('read committed', 'repeatable read', 'serializable') then raise data_exception; end if;
+        else
+          raise exception using errcode = 'PQ012', message = format('The option "%s" is not known', v_key),
+            hint = 'Known are priority, run_at, max_retries, timeout_in_sec, unique_key, mode and isolation.';
+      end case;
+    exception when data_exception then
+      raise exception using errcode = 'PQ012',
+        message = format('Expected the option "%s" to be %s, got "%s"', v_key, v_expected, left(v_value, 200));
+    end;
+  end loop;
+end $$;
+
+-- Every row that is not given a lane (the owner's plain INSERT) gets the one of its topic; '' is no topic.
+create or replace function background_queue.prepare_task() returns trigger language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  new.topic := nullif(new.topic, '');
+  new.lane := background_queue.lane_of(new.topic);
+  return new;
+end $$;
+
+-- At the commit of whoever enqueued, once a transaction: wake supervisors, unless all are busy and will look anyway.
+create or replace function background_queue.wake() returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from background_queue.supervisors where wants_wake) then
+    perform pg_notify('background_queue', 'due');
+  end if;
+  return null;
+end $$;
+
+-- enqueue: one row inserted into the inbox is one task; caller is the view's default, current_user of the call.
+create or replace function background_queue.enqueue() returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+  v_options record;
+begin
+  new.topic := nullif(new.topic, '');
+  perform background_queue.check_task(new.sql_statement, new.topic);
+  select * into v_options from background_queue.parse_options(coalesce(new.options, '{}'));
+  loop
+    insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
+      timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
+    values (new.sql_statement, new.topic, background_queue.lane_of(new.topic),
+      coalesce(v_options.priority, background_queue.default_priority(new.topic)),
+      coalesce(v_options.run_at, statement_timestamp()), v_options.max_retries, v_options.timeout_in_sec,
+      v_options.unique_key, coalesce(v_options.mode, 'auto'), v_options.isolation, new.caller, new.caller_oid)
+    on conflict (enqueued_by_oid, unique_key)
+      where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
+    returning t.id into new.id;
+    if found then
+      perform set_config('background_queue.woken', pg_current_xact_id()::text, true);
+      new.existing := false;
+      return new;
+    end if;
+    select t.id, true into new.id, new.existing from :"schema".pg_background_tasks t
+    where t.enqueued_by_oid = new.caller_oid and t.unique_key = v_options.unique_key
+      and t.state in ('pending', 'running', 'retrying');
+    if found then
+      return new;
+    end if;
+  end loop;
+end $$;
+
+-- enqueue many: arrays of equal length, all or nothing; an existing unique_key is counted, not added.
+create or replace function background_queue.enqueue_many() returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+  v_number bigint;
+begin
+  for v_number in
+    select u.n from unnest(new.statements) with ordinality u(sql, n)
+    where u.sql is null or btrim(u.sql, E' \t\r\n\f\x0b') = '' or length(new.topics[u.n]) > 200 limit 1
+  loop
+    perform background_queue.check_task(new.statements[v_number], new.topics[v_number]);
+  end loop;
+  with topics as materialized (
+    select d.topic, background_queue.lane_of(d.topic) as lane, background_queue.default_priority(d.topic) as priority
+    from (select distinct nullif(u, '') as topic from unnest(new.topics) u union select null) d),
+  added as (
+    insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
+      timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
+    select u.sql, topics.topic, topics.lane, coalesce(o.priority, topics.priority),
+      coalesce(o.run_at, statement_timestamp()), o.max_retries, o.timeout_in_sec, o.unique_key,
+      coalesce(o.mode, 'auto'), o.isolation, new.caller, new.caller_oid
+    from unnest(new.statements, new.topics, new.options) with ordinality u(sql, topic, options, n)
+    join topics on coalesce(topics.topic, '') = coalesce(u.topic, '')
+    left join lateral background_queue.parse_options(u.options) o on u.options is not null
+    order by u.n
+    on conflict (enqueued_by_oid, unique_key)
+      where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
+    returning t.id)
+  select min(added.id), max(added.id), count(*) into new.first_id, new.last_id, new.added from added;
+  perform set_config('background_queue.woken', pg_current_xact_id()::text, true);
+  return new;
+end $$;
+
+-- claim: the next task for this worker, or the milliseconds until one may be due (null: nothing waits).
+-- A short transaction of its own. Per role, lane and priority only the head of the index is looked at.
+-- Its commit need not be flushed: what it allows, the finish, is flushed behind it.
+create or replace function background_queue.claim(p_worker_id bigint, p_secret text,
+  out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
+  out role name, out timeout_in_sec double precision, out statements_done integer, out attempt integer,
+  out wait_ms integer)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_worker background_queue.workers;
+  v_served text[];
+  v_roles oid[];
+  v_queue background_queue.lanes;
+  v_group record;
+  v_next timestamptz;
+  v_lane_is_locked boolean := false;
+  v_lane background_queue.lanes;
+  v_is_contended boolean := false;
+  v_task :"schema".pg_background_tasks;
+begin
+  select * into v_worker from background_queue.workers w
+  where w.id = p_worker_id and w.backend_pid = pg_backend_pid() and w.secret_hash = sha256(convert_to(p_secret, 'UTF8'));
+  if not found then
+    raise exception using errcode = 'PQ003', message = format('The worker %s is not registered', p_worker_id);
+  end if;
+  if not background_queue.enter_gate() then
+    wait_ms := case when exists (select from background_queue.lanes l where l.lane = '' and l.max_running > 0) then 100 end;
+    return;
+  end if;
+  select * into v_queue from background_queue.lanes l where l.lane = '';
+  if v_queue.paused or v_queue.max_running = 0 then
+    return;
+  end if;
+  select s.lanes into v_served from background_queue.supervisors s where s.id = v_worker.supervisor_id;
+  v_roles := case when v_worker.sets_role then background_queue.waiting_roles() else array[v_worker.role_oid] end;
+
+  for v_group in
+    select * from background_queue.heads(v_roles, v_served)
+    order by is_due desc, priority, run_at, id
+  loop
+    if not v_group.is_due then
+      v_next := least(v_next, case when v_group.is_blocked then v_group.until else v_group.run_at end);
+      continue;
+    end if;
+    if v_group.lane <> '' then
+      v_lane := null;
+      if not v_lane_is_locked then
+        insert into background_queue.lanes (lane, implicit) select v_group.lane, true
+        where not exists (select from background_queue.lanes l where l.lane = v_group.lane) on conflict do nothing;
+        select * into v_lane from background_queue.lanes l where l.lane = v_group.lane for no key update;
+        v_lane_is_locked := true;
+      else
+        select * into v_lane from background_queue.lanes l where l.lane = v_group.lane for no key update skip locked;
+      end if;
+      -- a new statement sees what others did in this lane before its lock was ours
+      if v_lane.lane is null or (select b.is_blocked from background_queue.lane_state(v_group.lane, v_served) b) then
+        v_is_contended := true;
+        continue;
+      end if;
+    end if;
+    select * into v_task from :"schema".pg_background_tasks t
+    where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_group.role and t.lane = v_group.lane
+      and t.priority = v_group.priority and t.run_at <= clock_timestamp()
+    order by t.run_at, t.id limit 1 for no key update skip locked;
+    if not found then
+      v_is_contended := true;
+      continue;
+    end if;
+    if v_group.lane = '' and background_queue.lane_of(v_task.topic) <> '' then
+      -- enqueued while its topic got a limit: not from here
+      update :"schema".pg_background_tasks t set lane = background_queue.lane_of(t.topic) where t.id = v_task.id;
+      v_is_contended := true;
+      continue;
+    elsif v_task.enqueued_by <> pg_get_userbyid(v_task.enqueued_by_oid) then
+      -- the role was renamed, and another may bear the name: the owner has to decide
+      update :"schema".pg_background_tasks t set lane = '!' where t.id = v_task.id;
+      v_is_contended := true;
+      continue;
+    end if;
+    token := gen_random_uuid();
+    update :"schema".pg_background_tasks t
+    set state = 'running', worker_id = p_worker_id, token_hash = sha256(convert_to(claim.token, 'UTF8')),
+      started_at = clock_timestamp(), closed_at = null, errors = null, rows_affected = null, command_tag = null
+    where t.id = v_task.id;
+    perform set_config('synchronous_commit', 'off', true);
+    task_id := v_task.id; sql_statement := v_task.sql_statement; topic := v_task.topic; mode := v_task.mode;
+    isolation := v_task.isolation; statements_done := v_task.statements_done; role := v_task.enqueued_by;
+    attempt := v_task.retry_count + 1;
+    timeout_in_sec := nullif(coalesce(v_task.timeout_in_sec,
+      (background_queue.topic_settings(v_task.topic)).timeout_in_sec), 0);
+    return;
+  end loop;
+  wait_ms := case when v_is_contended then 0
+    when v_next is not null then least(greatest(ceil(extract(epoch from v_next - clock_timestamp()) * 1000), 0), 3600000) end;
+end $$;
+
+-- finish: in the transaction of the task's own SQL, or right after it for SQL that runs outside one.
+-- Raises, so that nothing of a run commits whose claim is lost (PQ001) or whose end was asked for (PQ002).
+create or replace function background_queue.finish(p_id bigint, p_token text, p_rows bigint, p_tag text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_topic text;
+begin
+  update :"schema".pg_background_tasks t
+  set state = 'finished', closed_at = clock_timestamp(), rows_affected = p_rows, command_tag = p_tag, errors = null,
+    token_hash = null, worker_id = null, lane = ''
+  where t.id = p_id and t.state = 'running' and t.token_hash = sha256(convert_to(p_token, 'UTF8'))
+    and t.end_requested is null
+  returning t.topic into v_topic;
+  if not found then
+    perform background_queue.held_task(p_id, p_token);
+    raise exception using errcode = 'PQ002', message = format('The end of task %s was requested', p_id);
+  end if;
+  perform background_queue.cool(v_topic);
+end $$;
+
+-- step: statement p_number of a task that runs outside a transaction is done; commits with it where that is possible.
+create or replace function background_queue.step(p_id bigint, p_token text, p_number integer) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_task :"schema".pg_background_tasks := background_queue.held_task(p_id, p_token);
+begin
+  update :"schema".pg_background_tasks t set statements_done = p_number
+  where t.id = p_id and t.statements_done = p_number - 1;
+  if not found then
+    raise exception using errcode = 'PQ001',
+      message = format('Statement %s of task %s is done, so %s cannot be', v_task.statements_done, p_id, p_number);
+  end if;
+end $$;
+
+-- restart: what is done cannot be built upon (a new session lacks its temporary tables, say); begin anew, and say so.
+create or replace function background_queue.restart(p_id bigint, p_token text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_task :"schema".pg_background_tasks := background_queue.held_task(p_id, p_token);
+begin
+  insert into background_queue.attempts (task_id, outcome, started_at, message)
+  values (p_id, 'released', v_task.started_at, format(
+    'Starting again from the first statement: statements 1 to %s left traces in the session that is gone', v_task.statements_done));
+  update :"schema".pg_background_tasks t set statements_done = 0 where t.id = p_id;
+end $$;
+
+-- fail: this attempt ended badly. p_error: {sqlstate, message, detail, hint, context, position, final}; final
+-- forbids a retry. An end that was asked for decides instead: cancelled, timed out, released. Returns the state.
+create or replace function background_queue.fail(p_id bigint, p_token text, p_error jsonb) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_task :"schema".pg_background_tasks := background_queue.held_task(p_id, p_token);
+begin
+  return background_queue.end_attempt(v_task, p_error);
+end $$;
+
+-- release: give the task back unharmed, no retry spent. The error says why.
+create or replace function background_queue.release(p_id bigint, p_token text, p_reason text) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_task :"schema".pg_background_tasks := background_queue.held_task(p_id, p_token);
+begin
+  v_task.end_requested := coalesce(v_task.end_requested, 'release');
+  return background_queue.end_attempt(v_task, jsonb_build_object('message', p_reason));
+end $$;
+
+-- rescue: take back what a worker held whose backend is seen gone. p_is_death: its process or backend died while
+-- its supervisor and the server lived and nothing had been asked to stop. A row lock means that somebody is
+-- ending the run right now. Returns the ids.
+create or replace function background_queue.rescue(p_worker_id bigint, p_is_death boolean, p_reason text)
+returns setof bigint language plpgsql as $$
+declare
+  v_task :"schema".pg_background_tasks;
+  v_limit integer;
+begin
+  for v_task in
+    select * from :"schema".pg_background_tasks t
+    where t.state = 'running' and t.worker_id is not distinct from p_worker_id for update skip locked
+  loop
+    if not background_queue.worker_is_gone(p_worker_id) then
+      return;
+    end if;
+    v_limit := (background_queue.topic_settings(v_task.topic)).max_worker_deaths;
+    v_task.rescues := v_task.rescues + 1;
+    v_task.worker_deaths := v_task.worker_deaths + p_is_death::integer;
+    update :"schema".pg_background_tasks t set rescues = v_task.rescues, worker_deaths = v_task.worker_deaths
+    where t.id = v_task.id;
+    if v_task.end_requested is not null then
+      perform background_queue.end_attempt(v_task, jsonb_build_object('message', p_reason));
+    elsif p_is_death and v_limit > 0 and v_task.worker_deaths >= v_limit then
+      perform background_queue.end_attempt(v_task, jsonb_build_object('final', true, 'message',
+        format('The task killed its worker %s times; the last: %s', v_task.worker_deaths, p_reason)));
+    else
+      v_task.end_requested := 'release';
+      perform background_queue.end_attempt(v_task, jsonb_build_object('message', p_reason, 'rescued', true));
+    end if;
+    return next v_task.id;
+  end loop;
+end $$;
+
+-- request end: of one running attempt, by its supervisor, in a transaction that stays open until the signal to
+-- the backend is delivered, so that the signal cannot reach the next task. p_token: of which attempt, null: any.
+-- False: too late.
+create or replace function background_queue.request_end(p_id bigint, p_worker_id bigint, p_token text,
+  p_reason text, p_by name) returns boolean language plpgsql as $$
+begin
+  update :"schema".pg_background_tasks t set end_requested = p_reason, end_requested_by = p_by
+  where t.id = p_id and t.state = 'running' and t.worker_id = p_worker_id
+    and (p_token is null or t.token_hash = sha256(convert_to(p_token, 'UTF8')))
+    and (t.end_requested is null or t.end_requested = 'release');
+  return found;
+end $$;
+
+-- cancel and retry by whoever enqueued the task, or a member of the queue's owner
+create or replace function background_queue.command() returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+  v_task :"schema".pg_background_tasks;
+begin
+  new.done := false;
+  select * into v_task from :"schema".pg_background_tasks t where t.id = new.task_id for update;
+  if not found or not (v_task.enqueued_by = new.caller or pg_has_role(new.caller, current_user, 'usage')) then
+    return new;
+  end if;
+  new.done := case new.verb
+    when 'cancel' then background_queue.cancel_task(v_task, new.caller)
+    when 'retry' then background_queue.retry_task(v_task) end;
+  return new;
+end $$;
+
+-- cancel: a waiting task at once; a running one is asked for, and its state tells. The caller holds the row.
+create or replace function background_queue.cancel_task(p_task :"schema".pg_background_tasks, p_by name) returns boolean
+language plpgsql as $$
+begin
+  if p_task.state in ('pending', 'retrying') then
+    update :"schema".pg_background_tasks t
+    set state = 'cancelled', closed_at = clock_timestamp(), lane = '',
+      errors = format('Cancelled by %s before it ran', p_by)
+    where t.id = p_task.id;
+    return true;
+  elsif p_task.state = 'running' then
+    insert into background_queue.cancel_requests (task_id, requested_by) values (p_task.id, p_by) on conflict do nothing;
+    perform pg_notify('background_queue', 'cancel');
+    return true;
+  end if;
+  return false;
+end $$;
+
+-- retry: a failed or cancelled task becomes pending, its attempts start again. The caller holds the row.
+create or replace function background_queue.retry_task(p_task :"schema".pg_background_tasks) returns boolean
+language plpgsql as $$
+declare
+  v_other bigint;
+begin
+  if p_task.state not in ('failed', 'cancelled') then
+    return false;
+  end if;
+  select t.id into v_other from :"schema".pg_background_tasks t where t.enqueued_by_oid = p_task.enqueued_by_oid
+    and t.unique_key = p_task.unique_key and t.state in ('pending', 'running', 'retrying');
+  if found then
+    raise exception using errcode = 'PQ013',
+      message = format('Task %s cannot be retried: task %s has its unique key', p_task.id, v_other);
+  end if;
+  update :"schema".pg_background_tasks t
+  set state = 'pending', started_at = null, closed_at = null, errors = null, retry_count = 0, retry_delay_in_sec = 0,
+    worker_deaths = 0, run_at = clock_timestamp(), lane = background_queue.lane_of(t.topic)
+  where t.id = p_task.id;
+  delete from background_queue.cancel_requests r where r.task_id = p_task.id;
+  perform pg_notify('background_queue', 'due');
+  return true;
+end $$;
+
+-- prune: delete up to p_limit closed tasks that are too old or too many; returns how many
+create or replace function background_queue.prune(p_limit integer) returns integer language plpgsql as $$
+declare
+  v_days numeric; v_keep bigint; v_pruned integer := 0; v_surplus bigint;
+begin
+  select max(v.value) filter (where v.name = 'retention_in_days')::numeric,
+         max(v.value) filter (where v.name = 'retention_max_tasks')::bigint
+  into v_days, v_keep from background_queue.effective_values() v where v.lane = '';
+  if v_keep > 0 then
+    select greatest(count(*) - v_keep, 0) into v_surplus from :"schema".pg_background_tasks t
+    where t.state in ('failed', 'finished', 'cancelled');
+  end if;
+  delete from :"schema".pg_background_tasks t where t.id in (
+    select c.id from :"schema".pg_background_tasks c where c.state in ('failed', 'finished', 'cancelled')
+      and v_days > 0 and c.closed_at < clock_timestamp() - v_days * interval '1 day'
+    order by c.closed_at, c.id limit p_limit for update skip locked);
+  get diagnostics v_pruned = row_count;
+  if v_surplus > v_pruned and v_pruned < p_limit then
+    delete from :"schema".pg_background_tasks t where t.id in (
+      select c.id from :"schema".pg_background_tasks c where c.state in ('failed', 'finished', 'cancelled')
+      order by c.closed_at, c.id limit least(p_limit, v_surplus) - v_pruned for update skip locked);
+    get diagnostics v_surplus = row_count;
+    v_pruned := v_pruned + v_surplus;
+  end if;
+  return v_pruned;
+end $$;

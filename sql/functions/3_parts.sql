@@ -1,0 +1,217 @@
+-- Parts of the transitions. Each is called only from there, by the owner's rights.
+
+-- the values in force for a topic: its own, else the queue's
+create or replace function background_queue.topic_settings(p_topic text) returns background_queue.lanes
+language sql stable as $$
+  select q.lane, q.separate, q.implicit, coalesce(l.max_running, q.max_running), coalesce(l.retry_count, q.retry_count),
+    coalesce(l.delay_in_sec, q.delay_in_sec), coalesce(l.timeout_in_sec, q.timeout_in_sec),
+    coalesce(l.retry_max_delay_in_sec, q.retry_max_delay_in_sec), coalesce(l.max_worker_deaths, q.max_worker_deaths),
+    coalesce(l.max_tasks_per_commit, q.max_tasks_per_commit), coalesce(l.paused, q.paused)
+  from background_queue.lanes q left join background_queue.lanes l on l.lane = '/' || coalesce(p_topic, '')
+  where q.lane = ''
+$$;
+
+-- whether a claim may take from this lane now. is_shut: not before somebody changes a setting; until: when the
+-- first of its cooling slots is free again
+create or replace function background_queue.lane_state(p_lane text, p_served text[],
+  out is_blocked boolean, out is_shut boolean, out until timestamptz)
+language plpgsql stable as $$
+declare
+  v_lane background_queue.lanes;
+  v_queue background_queue.lanes;
+  v_busy bigint;
+begin
+  is_shut := p_lane = '!' or (p_served is not null and p_lane <> all (p_served));
+  is_blocked := is_shut;
+  if is_shut or p_lane = '' then
+    return;
+  end if;
+  select * into v_queue from background_queue.lanes l where l.lane = '';
+  select * into v_lane from background_queue.lanes l where l.lane = p_lane;
+  if coalesce(v_lane.paused, false) or v_lane.max_running = 0 then
+    is_shut := true;
+    is_blocked := true;
+    return;
+  end if;
+  if v_lane.max_running is null and coalesce(v_lane.delay_in_sec, v_queue.delay_in_sec) = 0 then
+    return;
+  end if;
+  -- one statement: a run that ends between two would be missed by both
+  select (select count(*) from :"schema".pg_background_tasks t
+          where t.state = 'running' and coalesce(t.topic, '') = substr(p_lane, 2)) + count(*), min(c.until)
+  into v_busy, until from background_queue.cooling c where c.lane = p_lane and c.until > clock_timestamp();
+  is_blocked := v_busy >= coalesce(v_lane.max_running, v_queue.max_running);
+end $$;
+
+-- The head of each group (role, lane, priority) of waiting tasks that a claim would look at: due, or why not yet.
+-- A lane that is blocked or has a due head is left at once, so the cost grows with the lanes, not with the tasks.
+create or replace function background_queue.heads(p_roles oid[], p_served text[])
+returns table (role oid, lane text, priority integer, run_at timestamptz, id bigint, is_blocked boolean,
+  is_shut boolean, until timestamptz, is_due boolean)
+language sql stable as $$
+  with recursive heads as (
+    select r.role, f.lane, f.priority, h.run_at, h.id, b.is_blocked, b.is_shut, b.until,
+      not b.is_blocked and h.run_at <= clock_timestamp() as is_due
+    from unnest(p_roles) r(role)
+    cross join lateral (select t.lane, t.priority from :"schema".pg_background_tasks t
+      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = r.role order by t.lane, t.priority limit 1) f
+    cross join lateral background_queue.lane_state(f.lane, p_served) b
+    cross join lateral (select t.run_at, t.id from :"schema".pg_background_tasks t
+      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = r.role and t.lane = f.lane
+        and t.priority = f.priority order by t.run_at, t.id limit 1) h
+    union all
+    select g.role, f.lane, f.priority, h.run_at, h.id, b.is_blocked, b.is_shut, b.until,
+      not b.is_blocked and h.run_at <= clock_timestamp()
+    from heads g
+    cross join lateral (select t.lane, t.priority from :"schema".pg_background_tasks t
+      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = g.role
+        and (t.lane, t.priority) > (g.lane, case when g.is_blocked or g.is_due then 2147483647 else g.priority end)
+      order by t.lane, t.priority limit 1) f
+    cross join lateral background_queue.lane_state(f.lane, p_served) b
+    cross join lateral (select t.run_at, t.id from :"schema".pg_background_tasks t
+      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = g.role and t.lane = f.lane
+        and t.priority = f.priority order by t.run_at, t.id limit 1) h)
+  select * from heads
+$$;
+
+-- Every end of a run keeps the topic's slot for its delay.
+create or replace function background_queue.cool(p_topic text) returns void language plpgsql as $$
+declare
+  v_delay double precision := (background_queue.topic_settings(p_topic)).delay_in_sec;
+begin
+  if v_delay > 0 then
+    insert into background_queue.cooling
+    values ('/' || coalesce(p_topic, ''), clock_timestamp() + v_delay * interval '1 second');
+  end if;
+end $$;
+
+-- the running task whose claim is shown, its row locked; PQ001 if the claim is lost
+create or replace function background_queue.held_task(p_id bigint, p_token text)
+returns :"schema".pg_background_tasks language plpgsql as $$
+declare
+  v_task :"schema".pg_background_tasks;
+begin
+  select * into v_task from :"schema".pg_background_tasks t
+  where t.id = p_id and t.state = 'running' and t.token_hash = sha256(convert_to(p_token, 'UTF8')) for update;
+  if not found then
+    raise exception using errcode = 'PQ001', message = format('The claim on task %s was lost', p_id);
+  end if;
+  return v_task;
+end $$;
+
+-- the errors column: what a person reads
+create or replace function background_queue.error_text(p_error jsonb) returns text language sql immutable as $$
+  select concat_ws(E'\n', coalesce('ERROR ' || (p_error ->> 'sqlstate') || ': ', '') || (p_error ->> 'message'),
+    'DETAIL: ' || (p_error ->> 'detail'), 'HINT: ' || (p_error ->> 'hint'), 'CONTEXT: ' || (p_error ->> 'context'),
+    'POSITION: ' || (p_error ->> 'position'))
+$$;
+
+-- End a run that did not finish, as the request, the error and the retries left decide; returns the new state.
+create or replace function background_queue.end_attempt(p_task :"schema".pg_background_tasks, p_error jsonb) returns text
+language plpgsql as $$
+declare
+  v_settings background_queue.lanes := background_queue.topic_settings(p_task.topic);
+  v_error jsonb := p_error;
+  v_retries integer := coalesce(p_task.max_retries, v_settings.retry_count);
+  v_delay integer;
+  v_outcome text;
+begin
+  if p_task.end_requested = 'timeout' then
+    v_error := jsonb_build_object('sqlstate', '57014', 'message', format('Timed out after %s s',
+      coalesce(p_task.timeout_in_sec, v_settings.timeout_in_sec)), 'context', p_error ->> 'context');
+  elsif p_task.end_requested = 'cancel' then
+    v_error := jsonb_build_object('message', format('Cancelled by %s while it ran', p_task.end_requested_by));
+  end if;
+  v_outcome := case
+    when p_task.end_requested = 'cancel' then 'cancelled'
+    when p_task.end_requested = 'release' then case when p_error ? 'rescued' then 'rescued' else 'released' end
+    when p_task.retry_count < v_retries and not coalesce((v_error ->> 'final')::boolean, false) then 'retrying'
+    else 'failed' end;
+  v_delay := least(power(2, least(p_task.retry_count + 1, 30)), v_settings.retry_max_delay_in_sec);
+  insert into background_queue.attempts (task_id, outcome, started_at, sqlstate, message, detail, hint, context,
+    position, host, worker_pid, backend_pid)
+  select p_task.id, v_outcome, p_task.started_at, v_error ->> 'sqlstate', v_error ->> 'message', v_error ->> 'detail',
+    v_error ->> 'hint', v_error ->> 'context', (v_error ->> 'position')::integer, w.host, w.pid, w.backend_pid
+  from (select) one left join background_queue.workers w on w.id = p_task.worker_id;
+  update :"schema".pg_background_tasks t set
+    state = (case when v_outcome in ('rescued', 'released') then 'pending' else v_outcome end)
+      :::"schema".pg_background_queue_task_state,
+    started_at = case when v_outcome not in ('rescued', 'released') then t.started_at end,
+    closed_at = case when v_outcome in ('failed', 'cancelled') then clock_timestamp() end,
+    errors = case when v_outcome not in ('rescued', 'released') then background_queue.error_text(v_error) end,
+    retry_count = t.retry_count + (v_outcome = 'retrying')::integer,
+    retry_delay_in_sec = case when v_outcome = 'retrying' then v_delay else t.retry_delay_in_sec end,
+    run_at = case when v_outcome = 'retrying' then clock_timestamp() + v_delay * interval '1 second' else t.run_at end,
+    lane = case when v_outcome in ('failed', 'cancelled') then '' else background_queue.lane_of(t.topic) end,
+    token_hash = null, worker_id = null, end_requested = null, end_requested_by = null
+  where t.id = p_task.id;
+  delete from background_queue.cancel_requests r where r.task_id = p_task.id and v_outcome in ('failed', 'cancelled');
+  perform background_queue.cool(p_task.topic);
+  return case when v_outcome in ('rescued', 'released') then 'pending' else v_outcome end;
+end $$;
+
+-- roles that have waiting tasks
+create or replace function background_queue.waiting_roles() returns oid[] language sql stable as $$
+  with recursive r as (
+    (select t.enqueued_by_oid as role from :"schema".pg_background_tasks t
+     where t.state in ('pending', 'retrying') order by 1 limit 1)
+    union all
+    select (select t.enqueued_by_oid from :"schema".pg_background_tasks t
+            where t.state in ('pending', 'retrying') and t.enqueued_by_oid > r.role order by 1 limit 1)
+    from r where r.role is not null)
+  select array_agg(r.role) from r where r.role is not null
+$$;
+
+-- Enter the claim gate; false: the queue is full, or look again. While no more workers exist than may run at
+-- once, claims pass side by side; else one at a time, counting.
+create or replace function background_queue.enter_gate() returns boolean language plpgsql as $$
+declare
+  v_is_counted boolean;
+begin
+  v_is_counted := (select count(*) from background_queue.workers) >
+                  (select l.max_running from background_queue.lanes l where l.lane = '');
+  if v_is_counted then
+    lock table background_queue.claim_gate in exclusive mode;
+    return (select count(*) from :"schema".pg_background_tasks t where t.state = 'running') <
+           (select l.max_running from background_queue.lanes l where l.lane = '');
+  end if;
+  lock table background_queue.claim_gate in row share mode;
+  return (select count(*) from background_queue.workers) <=
+         (select l.max_running from background_queue.lanes l where l.lane = '');
+end $$;
+
+-- Evidence that a backend cannot commit any more: the server was started anew, or nobody bears its pid, or
+-- somebody else does. Present and unreadable counts as alive.
+create or replace function background_queue.backend_is_gone(p_pid integer, p_role_oid oid,
+  p_backend_started_at timestamptz, p_server_started_at timestamptz) returns boolean language plpgsql volatile as $$
+begin
+  perform pg_stat_clear_snapshot();
+  return p_server_started_at <> pg_postmaster_start_time() or not exists (
+    select from pg_stat_activity a
+    where a.pid = p_pid and a.usesysid = p_role_oid
+      and a.datid = (select d.oid from pg_database d where d.datname = current_database())
+      and (a.backend_start is null or p_backend_started_at is null or a.backend_start = p_backend_started_at));
+end $$;
+
+-- null, the worker of a row that nobody claimed, is gone
+create or replace function background_queue.worker_is_gone(p_worker_id bigint) returns boolean language plpgsql volatile as $$
+declare
+  v_worker background_queue.workers;
+begin
+  select * into v_worker from background_queue.workers w where w.id = p_worker_id;
+  return not found or background_queue.backend_is_gone(v_worker.backend_pid, v_worker.role_oid,
+    v_worker.backend_started_at, v_worker.server_started_at);
+end $$;
+
+-- A task deleted or truncated takes its attempts with it.
+create or replace function background_queue.forget_attempts() returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'TRUNCATE' then
+    delete from background_queue.attempts;
+    delete from background_queue.cancel_requests;
+  else
+    delete from background_queue.attempts a using gone where a.task_id = gone.id;
+  end if;
+  return null;
+end $$;

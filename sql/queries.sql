@@ -1,0 +1,88 @@
+-- Named read-only queries: a line `-- name: <name>`, a line of purpose, the query.
+
+-- name: installation
+-- what stands in this database: our version and schema, the C extension, the server's identity
+select
+  (select extversion from pg_extension where extname = 'pg_background_queue') as extension,
+  to_regclass('background_queue.migrations') is not null as installed,
+  current_database() as database, current_user as role,
+  current_setting('server_version_num')::integer as server_version,
+  pg_is_in_recovery() as in_recovery;
+
+-- name: identity
+-- the server and database this queue was installed in, and those it finds itself in
+select q.system_identifier::text = c.system_identifier::text and q.database_oid = d.oid as is_same
+from background_queue.queue q, pg_control_system() c, pg_database d where d.datname = current_database();
+
+-- name: state_counts
+-- tasks by topic and state
+select topic, state::text, count(*)::integer as count from :"schema".pg_background_tasks group by topic, state;
+
+-- name: workers
+-- registered workers and what each runs
+select w.id, w.host, w.pid, w.backend_pid, w.role,
+  case when t.id is null then 'idle' else 'running' end as state, t.id as task_id,
+  coalesce(t.started_at, w.registered_at) as since
+from background_queue.workers w left join :"schema".pg_background_tasks t on t.worker_id = w.id and t.state = 'running'
+order by w.id;
+
+-- name: supervisors
+-- supervisors whose connection is there
+select s.id, s.host, s.pid, s.version, s.concurrency, s.started_at, s.lanes from background_queue.supervisors s
+where not background_queue.backend_is_gone(s.backend_pid, s.role_oid, s.backend_started_at, s.server_started_at)
+order by s.id;
+
+-- name: oldest_due
+-- seconds since the oldest due task became due, null if none is
+select extract(epoch from clock_timestamp() - min(run_at))::double precision as sec
+from :"schema".pg_background_tasks where state in ('pending', 'retrying') and run_at <= clock_timestamp();
+
+-- name: recent_failures
+-- the failed tasks that ended last
+select id, topic, closed_at, errors from :"schema".pg_background_tasks
+where state = 'failed' order by closed_at desc limit 5;
+
+-- name: stranded_roles
+-- due tasks of roles for which no worker is registered
+select t.enqueued_by as role, count(*)::integer as count from :"schema".pg_background_tasks t
+where t.state in ('pending', 'retrying') and t.run_at <= clock_timestamp()
+  and not exists (select from background_queue.workers w where w.sets_role or w.role_oid = t.enqueued_by_oid)
+group by t.enqueued_by order by t.enqueued_by;
+
+-- name: tasks
+-- tasks by id, newest first: states or null, topics or null ('' is no topic), limit
+select * from :"schema".pg_background_tasks
+where ($1::text[] is null or state::text = any ($1)) and ($2::text[] is null or coalesce(topic, '') = any ($2))
+order by id desc limit $3;
+
+-- name: task
+-- one task
+select * from :"schema".pg_background_tasks where id = $1;
+
+-- name: attempts
+-- what is kept of a task's attempts
+select id, outcome, started_at, ended_at, sqlstate, message, detail, hint, context, position, host, worker_pid, backend_pid
+from background_queue.attempts where task_id = $1 order by id;
+
+-- name: settings
+-- every parameter in force for the queue and for each topic that has its own
+select v.lane, v.name, v.value, v.source from background_queue.effective_values() v
+join (select p.name, row_number() over () as place from background_queue.parameters() p) p using (name)
+order by v.lane, p.place;
+
+-- name: setting_problems
+-- what is given but cannot be obeyed
+select source, lane, name, value, expected from background_queue.setting_problems();
+
+-- name: left_behind
+-- what a drained supervisor did not run, by reason: roles it cannot run, lanes it serves (null: all)
+select case
+    when t.lane = '!' or t.enqueued_by = any ($1::name[]) then 'no worker may run as role ' || t.enqueued_by
+    when q.paused or coalesce(l.paused, false) then 'paused'
+    when q.max_running = 0 or l.max_running = 0 then 'limit 0'
+    else 'due later' end as reason, t.topic, count(*)::integer as count
+from background_queue.lanes q, :"schema".pg_background_tasks t
+left join background_queue.lanes l on l.lane = '/' || coalesce(t.topic, '')
+where q.lane = '' and t.state in ('pending', 'retrying')
+  and ($2::text[] is null or '/' || coalesce(t.topic, '') = any ($2))
+group by 1, 2 order by 1, 2;

@@ -1,0 +1,116 @@
+import { readFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { existsSync } from 'node:fs'
+import { usageError } from './errors.js'
+
+/** What a configuration file may hold. Durations as on the command line. */
+export interface FileConfig {
+  database_url?: string
+  concurrency?: number
+  warm?: number
+  shutdown_timeout?: string
+  idle_timeout?: string
+  run_as?: 'login' | 'set-role'
+  log_format?: 'text' | 'json'
+  parameters?: Record<string, string | number | boolean>
+  topics?: Record<string, Record<string, string | number | boolean>>
+}
+
+export interface FoundConfig {
+  path: string
+  config: FileConfig
+}
+
+const NAMES = ['.pgbqrc', '.pgbqrc.json', '.pgbqrc.yaml']
+const KEYS: Record<keyof FileConfig, string> = {
+  database_url: 'a text',
+  concurrency: 'an integer',
+  warm: 'an integer',
+  shutdown_timeout: 'a duration',
+  idle_timeout: 'a duration',
+  run_as: '"login" or "set-role"',
+  log_format: '"text" or "json"',
+  parameters: 'an object of parameters',
+  topics: 'an object of topics',
+}
+
+/**
+ * The file that --config names, or the nearest from the current folder up to the repository's root or home, or the
+ * one in ~/.config/pgbq. Undefined if there is none. Errors: CONFIG_MISSING, CONFIG_INVALID with file and key.
+ */
+export async function readConfigFile(path?: string, from = process.cwd()): Promise<FoundConfig | undefined> {
+  if (path !== undefined) {
+    if (!existsSync(path)) throw usageError('CONFIG_MISSING', `The configuration file "${path}" does not exist`)
+    return load(resolve(path))
+  }
+  const found = await findFile(from)
+  return found === undefined ? undefined : load(found)
+}
+
+/** Looking is cheap and happens at every command; the library that reads is loaded only where there is a file. */
+async function findFile(from: string): Promise<string | undefined> {
+  const home = homedir()
+  for (let folder = resolve(from); ; folder = dirname(folder)) {
+    const name = NAMES.find((n) => existsSync(join(folder, n)))
+    if (name) return join(folder, name)
+    const manifest = join(folder, 'package.json')
+    if (existsSync(manifest) && /"pgbq"\s*:/.test(await readFile(manifest, 'utf8'))) {
+      if (JSON.parse(await readFile(manifest, 'utf8')).pgbq !== undefined) return manifest
+    }
+    if (existsSync(join(folder, '.git')) || folder === home || folder === dirname(folder)) break
+  }
+  return NAMES.map((n) => join(home, '.config', 'pgbq', n)).find((file) => existsSync(file))
+}
+
+async function load(path: string): Promise<FoundConfig | undefined> {
+  const { cosmiconfig } = await import('cosmiconfig')
+  try {
+    const result = await cosmiconfig('pgbq', { searchPlaces: [...NAMES, 'package.json'] }).load(path)
+    return { path, config: check((result?.config ?? {}) as FileConfig, path) }
+  } catch (error) {
+    if (error instanceof Error && error.name === 'QueueError') throw error
+    throw usageError('CONFIG_INVALID', `The configuration file "${path}" cannot be read: ${(error as Error).message}`)
+  }
+}
+
+function check(config: FileConfig, path: string): FileConfig {
+  if (config === null || typeof config !== 'object' || Array.isArray(config)) {
+    throw usageError('CONFIG_INVALID', `Expected the configuration file "${path}" to hold an object`)
+  }
+  for (const [key, value] of Object.entries(config)) {
+    const expected = KEYS[key as keyof FileConfig]
+    if (expected === undefined) {
+      throw usageError('CONFIG_INVALID', `The key "${key}" in "${path}" is not known`, `use one of ${Object.keys(KEYS).join(', ')}`)
+    }
+    if (!fits(key as keyof FileConfig, value)) {
+      throw usageError('CONFIG_INVALID', `Expected "${key}" in "${path}" to be ${expected}, got ${JSON.stringify(value)}`)
+    }
+  }
+  return config
+}
+
+function fits(key: keyof FileConfig, value: unknown): boolean {
+  switch (key) {
+    case 'concurrency':
+      return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 64
+    case 'warm':
+      return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 64
+    case 'parameters':
+      return isPlain(value) && Object.values(value).every(isScalar)
+    case 'topics':
+      return isPlain(value) && Object.values(value).every((topic) => isPlain(topic) && Object.values(topic).every(isScalar))
+    case 'run_as':
+      return value === 'login' || value === 'set-role'
+    case 'log_format':
+      return value === 'text' || value === 'json'
+    case 'database_url':
+      return typeof value === 'string'
+    default:
+      return typeof value === 'string' || typeof value === 'number'
+  }
+}
+
+const isPlain = (value: unknown): value is Record<string, unknown> =>
+  value !== null && typeof value === 'object' && !Array.isArray(value)
+const isScalar = (value: unknown): boolean => ['string', 'number', 'boolean'].includes(typeof value)

@@ -1,0 +1,130 @@
+import pg from 'pg'
+import { type ConnectionTarget, describeTarget } from './target.js'
+import { translateError } from './errors.js'
+
+export interface BackendKey {
+  processId: number
+  secretKey: number
+}
+
+export interface ConnectOptions {
+  applicationName: string
+  /** server settings for the session, set at its start so that RESET ALL comes back to them */
+  settings?: Record<string, string>
+  pipeline?: boolean
+  /** leave the role's time zone and date style as they are */
+  keepsDefaults?: boolean
+  connectTimeoutMs?: number
+}
+
+export type Row = Record<string, unknown>
+
+/** Instants arrive as ISO 8601 in UTC with the server's microseconds, int8 as bigint, the rest as `pg` parses it. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') => {
+    if (oid === 20) return (text: string) => BigInt(text)
+    if (oid === 1016) return (text: string) => (text === '{}' ? [] : text.slice(1, -1).split(',').map(BigInt))
+    if (oid === 1184) return isoInstant
+    return pg.types.getTypeParser(oid, format as 'text')
+  }) as pg.CustomTypesConfig['getTypeParser'],
+}
+
+function isoInstant(text: string): string {
+  return text.replace(' ', 'T').replace(/\+00(:00)?$/, 'Z')
+}
+
+const CLIENT_SETTINGS = { timezone: 'UTC', datestyle: 'ISO' }
+
+/** One session. Every error it throws is a QueueError or, for SQL errors that are no rule of ours, a `pg.DatabaseError`. */
+export class Database {
+  readonly client: pg.Client
+  readonly target: ConnectionTarget
+  lost: Error | undefined
+
+  private constructor(client: pg.Client, target: ConnectionTarget) {
+    this.client = client
+    this.target = target
+    client.on('error', (error) => {
+      this.lost ??= error
+    })
+    client.on('end', () => {
+      this.lost ??= new Error('The connection was closed')
+    })
+  }
+
+  /** Opens a session. Errors: SERVER_UNREACHABLE, LOGIN_REFUSED, DATABASE_MISSING … with the way out. */
+  static async connect(target: ConnectionTarget, options: ConnectOptions): Promise<Database> {
+    const client = new pg.Client({
+      ...target.config,
+      types,
+      application_name: options.applicationName,
+      options: startupOptions(target, { ...(options.keepsDefaults ? {} : CLIENT_SETTINGS), ...options.settings }),
+      connectionTimeoutMillis: options.connectTimeoutMs ?? 15_000,
+      keepAlive: true,
+      ...(options.pipeline ? { pipeline: true } : {}),
+    } as pg.ClientConfig)
+    const database = new Database(client, target)
+    try {
+      await client.connect()
+    } catch (error) {
+      throw translateError(error, describeTarget(target))
+    }
+    return database
+  }
+
+  async query<T extends Row = Row>(text: string, values: unknown[] = []): Promise<T[]> {
+    try {
+      return (await this.client.query<T>({ text, values })).rows
+    } catch (error) {
+      throw translateError(error, describeTarget(this.target))
+    }
+  }
+
+  async one<T extends Row = Row>(text: string, values: unknown[] = []): Promise<T> {
+    const [row] = await this.query<T>(text, values)
+    return row as T
+  }
+
+  /** Runs `work` between BEGIN and COMMIT; any error rolls back and is thrown on. */
+  async transaction<T>(work: () => Promise<T>): Promise<T> {
+    await this.query('begin isolation level read committed read write')
+    try {
+      const result = await work()
+      await this.query('commit')
+      return result
+    } catch (error) {
+      if (!this.lost) await this.query('rollback').catch(() => undefined)
+      throw error
+    }
+  }
+
+  onNotification(listener: (payload: string) => void): void {
+    this.client.on('notification', (message) => listener(message.payload ?? ''))
+  }
+
+  onNotice(listener: (notice: { severity: string; message: string }) => void): void {
+    this.client.on('notice', (notice) =>
+      listener({ severity: notice.severity ?? 'NOTICE', message: notice.message ?? '' }),
+    )
+  }
+
+  onLost(listener: (error: Error) => void): void {
+    this.client.once('end', () => listener(this.lost ?? new Error('The connection was closed')))
+  }
+
+  /** What a cancel request has to show: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS */
+  get backendKey(): BackendKey {
+    const { processID, secretKey } = this.client as unknown as { processID: number; secretKey: number }
+    return { processId: processID, secretKey }
+  }
+
+  async close(): Promise<void> {
+    await this.client.end().catch(() => undefined)
+  }
+}
+
+function startupOptions(target: ConnectionTarget, settings: Record<string, string>): string {
+  const ours = Object.entries(settings).map(([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`)
+  const theirs = target.config.options ?? process.env.PGOPTIONS
+  return [theirs, ...ours].filter(Boolean).join(' ')
+}

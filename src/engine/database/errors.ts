@@ -1,0 +1,85 @@
+import { QueueError } from '../errors.js'
+
+/** SQLSTATEs that the functions of the queue raise, with our names for them. */
+const OWN_CODES: Record<string, { code: string; usage?: boolean }> = {
+  PQ001: { code: 'CLAIM_LOST' },
+  PQ002: { code: 'END_REQUESTED' },
+  PQ003: { code: 'WORKER_UNKNOWN' },
+  PQ010: { code: 'BLANK_SQL', usage: true },
+  PQ011: { code: 'INVALID_TOPIC', usage: true },
+  PQ012: { code: 'INVALID_OPTION', usage: true },
+  PQ013: { code: 'RETRY_REFUSED' },
+  PQ020: { code: 'INVALID_VALUE', usage: true },
+}
+
+const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTFOUND', 'EHOSTUNREACH', 'ETIMEDOUT', 'ECONNRESET', 'EAI_AGAIN', 'EACCES', 'EPIPE'])
+
+interface ServerError extends Error {
+  code?: string
+  hint?: string
+  schema?: string
+}
+
+/** Turns what `pg` throws into a QueueError where we know the way out; other errors come back as they are. */
+export function translateError(error: unknown, target: string): Error {
+  if (error instanceof QueueError) return error
+  const { code = '', message, hint } = error as ServerError
+  const own = OWN_CODES[code]
+  if (own) return new QueueError(own.code, message, { hint, usage: own.usage ?? false, cause: error })
+  return connectionError(error as ServerError, target) ?? rightsError(error as ServerError, target) ?? (error as Error)
+}
+
+function connectionError(error: ServerError, target: string): QueueError | undefined {
+  const { code = '', message } = error
+  const options = { cause: error }
+  if (UNREACHABLE.has(code) || /timeout expired|Connection terminated|not queryable/.test(message)) {
+    return new QueueError('SERVER_UNREACHABLE', `No server answers for ${target}: ${reason(error)}`, {
+      ...options,
+      hint: 'pgbq status --database-url postgresql://user@host/database, or --embedded for the embedded PostgreSQL',
+    })
+  }
+  if (['28P01', '28000'].includes(code) || /password must be a string|no password supplied/i.test(message)) {
+    return new QueueError('LOGIN_REFUSED', `The server refused the login to ${target}: ${message}`, {
+      ...options,
+      hint: 'check user and password in --database-url, DATABASE_URL, PGPASSWORD or .pgpass',
+    })
+  }
+  if (code === '3D000') {
+    return new QueueError('DATABASE_MISSING', message.replace(/^./, (c) => c.toUpperCase()), {
+      ...options,
+      hint: 'createdb, or name another database in --database-url',
+    })
+  }
+  if (['53300', '57P03', '57P01', '57P02', '08006'].includes(code)) {
+    return new QueueError('SERVER_UNREACHABLE', `The server of ${target} is not available: ${message}`, options)
+  }
+  return undefined
+}
+
+function rightsError(error: ServerError, target: string): QueueError | undefined {
+  const { code = '', message } = error
+  const isOurs = /background_queue|pg_background/.test(message)
+  if (['42P01', '42883', '3F000'].includes(code) && isOurs) return notInstalled(target)
+  if (code === '42501' && isOurs) {
+    return new QueueError('NOT_ALLOWED', `The role has no right to do that in ${target}: ${message}`, {
+      cause: error,
+      hint: 'pgbq install --grant-enqueue ROLE, run by the queue\'s owner',
+    })
+  }
+  if (code === '25006') {
+    return new QueueError('READ_ONLY', `${target} is read-only: ${message}`, {
+      cause: error,
+      hint: 'connect to the primary server',
+    })
+  }
+  return undefined
+}
+
+export function notInstalled(target: string): QueueError {
+  return new QueueError('NOT_INSTALLED', `The queue is not installed in ${target}`, { hint: 'pgbq install' })
+}
+
+function reason(error: ServerError): string {
+  const nested = (error as unknown as AggregateError).errors?.[0] as Error | undefined
+  return error.message || nested?.message || error.code || 'unknown'
+}

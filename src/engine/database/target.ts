@@ -1,0 +1,75 @@
+import { existsSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import type { ClientConfig } from 'pg'
+import { parse } from 'pg-connection-string'
+import { usageError } from '../errors.js'
+
+/** Where to connect: what `pg` takes, and the URL it came from where there is one (it may hold a password). */
+export interface ConnectionTarget {
+  config: ClientConfig
+  url?: string
+  /** logs in by that role's own credentials, not by those that were given for another */
+  isOtherRole?: boolean
+}
+
+export interface TargetSources {
+  flag?: string | undefined
+  file?: string | undefined
+  env?: NodeJS.ProcessEnv
+}
+
+/** The first of --database-url, PGBQ_DATABASE_URL, DATABASE_URL, the file; undefined if none names a server. */
+export function chosenUrl({ flag, file, env = process.env }: TargetSources): string | undefined {
+  return [flag, env.PGBQ_DATABASE_URL, env.DATABASE_URL, file].find((url) => url !== undefined && url !== '')
+}
+
+/** Reads a connection URL, or libpq's PG* variables and defaults where there is none. Errors: INVALID_URL. */
+export function resolveTarget(url: string | undefined, env: NodeJS.ProcessEnv = process.env): ConnectionTarget {
+  if (url === undefined) return { config: defaultConfig(env) }
+  if (!/^postgres(ql)?:\/\//.test(url)) {
+    throw usageError(
+      'INVALID_URL',
+      'Expected the database URL to begin with postgresql://',
+      'pgbq status --database-url postgresql://user@host/database',
+    )
+  }
+  return { config: parseUrl(url, env), url }
+}
+
+function parseUrl(url: string, env: NodeJS.ProcessEnv): ClientConfig {
+  try {
+    const { host, port, ...rest } = parse(url)
+    const config = Object.fromEntries(Object.entries(rest).filter(([, value]) => value != null && value !== ''))
+    return { ...defaultConfig(env), ...config, ...(host ? { host } : {}), ...(port ? { port: Number(port) } : {}) }
+  } catch (cause) {
+    throw usageError('INVALID_URL', `The database URL cannot be read: ${(cause as Error).message.replaceAll(url, '…')}`)
+  }
+}
+
+function defaultConfig(env: NodeJS.ProcessEnv): ClientConfig {
+  const port = Number(env.PGPORT ?? 5432)
+  const user = env.PGUSER ?? userInfo().username
+  return {
+    host: env.PGHOST ?? socketFolder(port) ?? 'localhost',
+    port,
+    user,
+    database: env.PGDATABASE ?? user,
+  }
+}
+
+/** The folder of the local server's socket, where libpq looks for it. */
+function socketFolder(port: number): string | undefined {
+  return ['/var/run/postgresql', '/tmp'].find((folder) => existsSync(`${folder}/.s.PGSQL.${port}`))
+}
+
+/** `database "app" at host:5432`, never a password. */
+export function describeTarget({ config }: ConnectionTarget): string {
+  const host = config.host?.startsWith('/') ? config.host : `${config.host ?? 'localhost'}:${config.port ?? 5432}`
+  return `database "${config.database ?? config.user}" at ${host}`
+}
+
+/** The same server and database as another role, by that role's own credentials (.pgpass, trust, certificates). */
+export function asRole(target: ConnectionTarget, role: string): ConnectionTarget {
+  const { password: _, user: __, ...config } = target.config
+  return { config: { ...config, user: role }, isOtherRole: true }
+}

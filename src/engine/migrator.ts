@@ -1,0 +1,177 @@
+import { describeTarget } from './database/target.js'
+import type { Database, Row } from './database/database.js'
+import { notInstalled } from './database/errors.js'
+import { QueueError } from './errors.js'
+import { inSchema, type Migration, namedQuery, readFunctions, readMigrations } from './sql-files.js'
+
+export interface InstallOptions {
+  /** default: where the queue stands, or public */
+  schema?: string | undefined
+  isDryRun?: boolean
+  grantEnqueue?: string[]
+  revokeEnqueue?: string[]
+  /** for tests of upgrades: stop at this version */
+  toVersion?: number
+}
+
+/** What an install did: versions as integers, `from` null when the queue was not there, names of migrations. */
+export interface InstallReport {
+  schema: string
+  from: number | null
+  to: number
+  applied: string[]
+}
+
+interface Installation extends Row {
+  extension: string | null
+  installed: boolean
+  database: string
+  role: string
+  server_version: number
+  in_recovery: boolean
+}
+
+/** The version of the schema that this program brings. */
+export const schemaVersion = (): number => readMigrations().at(-1)!.version
+
+/**
+ * Brings the queue in this database to this version, in one transaction that waits for any other install.
+ * Errors: EXTENSION_PRESENT, NEWER_SCHEMA, OTHER_SCHEMA, SERVER_TOO_OLD, READ_ONLY, NOT_ALLOWED.
+ */
+export async function install(database: Database, options: InstallOptions = {}): Promise<InstallReport> {
+  refuseServer(await database.one<Installation>(namedQuery('installation')))
+  await database.query('begin isolation level read committed read write')
+  try {
+    // one install at a time; readers of the queue may make us wait for their locks, but not for ever
+    await database.query(`select pg_advisory_xact_lock(hashtext('background_queue.install'))`)
+    await database.query(`set local lock_timeout = '20s'`)
+    await database.query(`set local search_path = pg_catalog`)
+    await database.query(`set local check_function_bodies = off`)
+    const report = await migrate(database, options)
+    await database.query(options.isDryRun ? 'rollback' : 'commit')
+    return report
+  } catch (error) {
+    if (!database.lost) await database.query('rollback').catch(() => undefined)
+    throw explain(error, database)
+  }
+}
+
+async function migrate(database: Database, options: InstallOptions): Promise<InstallReport> {
+  const before = await installedVersion(database)
+  const schema = chooseSchema(before?.schema, options.schema)
+  const migrations = readMigrations().filter((m) => m.version <= (options.toVersion ?? Number.POSITIVE_INFINITY))
+  const to = migrations.at(-1)!.version
+  if (before && before.version > to) {
+    throw new QueueError('NEWER_SCHEMA', `The queue has schema version ${before.version}, this program knows ${to}`, {
+      hint: 'npm install --global pg-background-queue@latest',
+    })
+  }
+  const missing = migrations.filter((m) => m.version > (before?.version ?? 0))
+  for (const migration of missing) await apply(database, migration, schema)
+  await database.query(inSchema(readFunctions(), schema))
+  if (!before) await recordIdentity(database)
+  await database.query('select background_queue.sync_lanes()')
+  await changeRights(database, options)
+  return { schema, from: before?.version ?? null, to, applied: missing.map((m) => m.name) }
+}
+
+async function apply(database: Database, migration: Migration, schema: string): Promise<void> {
+  await database.query(inSchema(migration.text, schema))
+  if (migration.version === 1) {
+    await database.query(`create table background_queue.migrations
+      (version integer primary key, name text not null, applied_at timestamptz not null default clock_timestamp())`)
+  }
+  await database.query('insert into background_queue.migrations (version, name) values ($1, $2)', [
+    migration.version,
+    migration.name,
+  ])
+}
+
+async function recordIdentity(database: Database): Promise<void> {
+  await database.query(`insert into background_queue.queue (system_identifier, database_oid)
+    select c.system_identifier, d.oid from pg_control_system() c, pg_database d where d.datname = current_database()`)
+}
+
+async function changeRights(database: Database, options: InstallOptions): Promise<void> {
+  for (const role of options.revokeEnqueue ?? []) await database.query('select background_queue.revoke_enqueue($1)', [role])
+  for (const role of options.grantEnqueue ?? []) await database.query('select background_queue.grant_enqueue($1)', [role])
+}
+
+/** Version and schema of the queue in this database, undefined if it is not there. */
+export async function installedVersion(database: Database): Promise<{ version: number; schema: string } | undefined> {
+  const { installed } = await database.one<Installation>(namedQuery('installation'))
+  if (!installed) return undefined
+  const row = await database.one<{ version: number; schema: string }>(
+    `select (select max(version) from background_queue.migrations) as version, n.nspname as schema
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relname = 'pg_background_tasks' and c.relkind = 'r'
+       and c.relowner = (select relowner from pg_class where oid = 'background_queue.migrations'::regclass)`,
+  )
+  return row
+}
+
+/** The schema of an installed queue of this version. Errors: NOT_INSTALLED, OLDER_SCHEMA, NEWER_SCHEMA. */
+export async function requireInstalled(database: Database): Promise<string> {
+  const { installed } = await database.one<Installation>(namedQuery('installation'))
+  if (!installed) throw notInstalled(describeTarget(database.target))
+  const found = await database.one<{ version: number; schema: string }>('select version, schema from background_queue.installed')
+  const known = schemaVersion()
+  if (found.version < known) {
+    throw new QueueError('OLDER_SCHEMA', `The queue has schema version ${found.version}, this program needs ${known}`, {
+      hint: 'pgbq install',
+    })
+  }
+  if (found.version > known) {
+    throw new QueueError('NEWER_SCHEMA', `The queue has schema version ${found.version}, this program knows ${known}`, {
+      hint: 'npm install --global pg-background-queue@latest',
+    })
+  }
+  return found.schema
+}
+
+function chooseSchema(installed: string | undefined, wanted: string | undefined): string {
+  if (installed !== undefined && wanted !== undefined && wanted !== installed) {
+    throw new QueueError('OTHER_SCHEMA', `The queue is already installed in schema "${installed}" of this database`, {
+      hint: `pgbq install --schema ${installed}`,
+    })
+  }
+  return installed ?? wanted ?? 'public'
+}
+
+function refuseServer(installation: Installation): void {
+  if (installation.server_version < 130000) {
+    throw new QueueError('SERVER_TOO_OLD', 'The server is older than PostgreSQL 13', { hint: 'upgrade the server' })
+  }
+  if (installation.in_recovery) {
+    throw new QueueError('READ_ONLY', `The server of database "${installation.database}" is a read-only standby`, {
+      hint: 'connect to the primary server',
+    })
+  }
+  if (installation.extension !== null) {
+    throw new QueueError(
+      'EXTENSION_PRESENT',
+      `The C extension pg_background_queue ${installation.extension} is in database "${installation.database}"`,
+      { hint: 'psql -c "DROP EXTENSION pg_background_queue" (it deletes its tasks), then pgbq install' },
+    )
+  }
+}
+
+function explain(error: unknown, database: Database): unknown {
+  const { code, message } = error as { code?: string; message: string }
+  if (code === '42501') {
+    return new QueueError('NOT_ALLOWED', `The role "${database.target.config.user}" may not install the queue: ${message}`, {
+      cause: error,
+      hint: 'install as the owner of the database',
+    })
+  }
+  if (code === '42704' && /role/.test(message)) {
+    return new QueueError('UNKNOWN_ROLE', message.replace(/^./, (c) => c.toUpperCase()), { cause: error })
+  }
+  if (code === '55P03') {
+    return new QueueError('LOCKED', 'Another session held a lock on the queue for 20 s', {
+      cause: error,
+      hint: 'end long transactions on the queue, then: pgbq install',
+    })
+  }
+  return error
+}

@@ -1,0 +1,177 @@
+import { sendCancelRequest } from '../database/cancel.js'
+import { Database } from '../database/database.js'
+import type { ConnectionTarget } from '../database/target.js'
+import { QueueError } from '../errors.js'
+import { requireInstalled } from '../migrator.js'
+import { inSchema, namedQuery } from '../sql-files.js'
+import type { Backend } from '../worker/ipc.js'
+
+export interface Tick extends Record<string, unknown> {
+  is_registered: boolean
+  max_running: number
+  due_roles: string[]
+  next_due_ms: number | null
+  rescued: bigint[]
+  cancels: { taskId: number; workerId: number; by: string }[]
+  settings_changed: boolean
+}
+
+export interface Registration {
+  host: string
+  version: string
+  concurrency: number
+  /** lanes this supervisor serves, null for all */
+  lanes: string[] | null
+}
+
+/** The supervisor's one connection: LISTEN, registry, housekeeping. One transaction of it at a time. */
+export class Control {
+  readonly database: Database
+  readonly target: ConnectionTarget
+  readonly schema: string
+  readonly role: string
+  supervisorId = 0n
+  private queue: Promise<unknown> = Promise.resolve()
+
+  private constructor(database: Database, target: ConnectionTarget, schema: string, role: string) {
+    this.database = database
+    this.target = target
+    this.schema = schema
+    this.role = role
+  }
+
+  /** Errors: those of Database.connect, NOT_INSTALLED, OLDER_SCHEMA, NEWER_SCHEMA, NOT_OWNER, OTHER_DATABASE. */
+  static async open(target: ConnectionTarget): Promise<Control> {
+    const database = await Database.connect(target, {
+      applicationName: 'pg_background_queue supervisor',
+      settings: { tcp_keepalives_idle: '5', tcp_keepalives_interval: '2', tcp_keepalives_count: '3' },
+    })
+    try {
+      const schema = await requireInstalled(database)
+      const { role } = await database.one<{ role: string }>('select current_user as role')
+      await refuseStrangers(database, role)
+      await refuseClones(database)
+      return new Control(database, target, schema, role)
+    } catch (error) {
+      await database.close()
+      throw error
+    }
+  }
+
+  /** previousId: whose workers are taken over, after a lost connection. */
+  async register(registration: Registration, previousId?: bigint): Promise<bigint> {
+    await this.database.query('listen background_queue')
+    const { id } = await this.database.one<{ id: bigint }>(
+      'select background_queue.register_supervisor($1, $2, $3, $4, $5, $6) as id',
+      [registration.host, process.pid, registration.version, registration.concurrency, registration.lanes, previousId ?? null],
+    )
+    this.supervisorId = id
+    return id
+  }
+
+  async registerWorker(host: string, pid: number, role: string, setsRole: boolean, backend: Backend, secret: string): Promise<bigint> {
+    return this.exclusive(async () => {
+      const { id } = await this.database.one<{ id: bigint }>(
+        'select background_queue.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9) as id',
+        [this.supervisorId, host, pid, role, setsRole, backend.pid, backend.startedAt, backend.serverStartedAt, secret],
+      )
+      return id
+    })
+  }
+
+  tick(wantsWake: boolean, refusedRoles: string[]): Promise<Tick> {
+    return this.exclusive(() =>
+      this.database.one<Tick>('select * from background_queue.tick($1, $2, $3)', [this.supervisorId, wantsWake, refusedRoles]),
+    )
+  }
+
+  /** Ids rescued, or null while the worker's backend is there. */
+  async bury(workerId: bigint, isDeath: boolean, reason: string): Promise<bigint[] | null> {
+    const { rescued } = await this.exclusive(() =>
+      this.database.one<{ rescued: bigint[] | null }>('select background_queue.bury_worker($1, $2, $3) as rescued', [
+        workerId,
+        isDeath,
+        reason,
+      ]),
+    )
+    return rescued
+  }
+
+  terminate(backendPid: number): Promise<unknown> {
+    return this.exclusive(() => this.database.query('select background_queue.try_terminate($1)', [backendPid]))
+  }
+
+  /**
+   * Asks for the end of one running attempt and cancels its backend. The row stays locked until the signal is
+   * delivered, so that the run cannot end in between and the next task be hit. False: it had ended.
+   */
+  requestEnd(workerId: bigint, taskId: bigint, token: string | null, reason: string, by: string, backend: Backend): Promise<boolean> {
+    return this.exclusive(() =>
+      this.database.transaction(async () => {
+        const { found } = await this.database.one<{ found: boolean }>(
+          'select background_queue.request_end($1, $2, $3, $4, $5) as found',
+          [taskId, workerId, token, reason, by],
+        )
+        if (found) await sendCancelRequest(this.target, backend)
+        return found
+      }),
+    )
+  }
+
+  hasWork(refusedRoles: string[], lanes: string[] | null): Promise<boolean> {
+    return this.exclusive(async () => {
+      const row = await this.database.one<{ has: boolean }>('select background_queue.has_work($1, $2) as has', [refusedRoles, lanes])
+      return row.has
+    })
+  }
+
+  leftBehind(refusedRoles: string[], lanes: string[] | null) {
+    return this.exclusive(() =>
+      this.database.query<{ reason: string; topic: string | null; count: number }>(
+        inSchema(namedQuery('left_behind'), this.schema),
+        [refusedRoles, lanes],
+      ),
+    )
+  }
+
+  prune(): Promise<number> {
+    return this.exclusive(async () => {
+      const { pruned } = await this.database.one<{ pruned: number }>('select background_queue.prune(1000) as pruned')
+      return pruned
+    })
+  }
+
+  async deregister(): Promise<void> {
+    await this.exclusive(() => this.database.query('delete from background_queue.supervisors where id = $1', [this.supervisorId]))
+  }
+
+  close(): Promise<void> {
+    return this.database.close()
+  }
+
+  private exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.queue.then(work)
+    this.queue = result.catch(() => undefined)
+    return result
+  }
+}
+
+async function refuseStrangers(database: Database, role: string): Promise<void> {
+  const row = await database.one<{ owner: string; is_member: boolean }>(
+    `select pg_get_userbyid(owner_oid) as owner, pg_has_role(current_user, owner_oid, 'usage') as is_member
+     from background_queue.installed`,
+  )
+  if (row.is_member) return
+  throw new QueueError('NOT_OWNER', `The role "${role}" may not supervise the queue, which belongs to "${row.owner}"`, {
+    hint: `run pgbq work as "${row.owner}", or as a role that was granted "${row.owner}"`,
+  })
+}
+
+/** A restored or cloned database must not run production's tasks. */
+async function refuseClones(database: Database): Promise<void> {
+  const row = await database.one<{ is_same: boolean } | Record<string, never>>(namedQuery('identity'))
+  if (row?.is_same) return
+  throw new QueueError('OTHER_DATABASE', 'The queue was installed in another database or server, of which this one is a copy', {
+    hint: 'pgbq calibrate --adopt, if its tasks shall run here',
+  })
+}

@@ -1,0 +1,73 @@
+import type { RunningTask } from '../worker/ipc.js'
+import type { Control } from './control.js'
+import type { WorkerProcess } from './worker-process.js'
+
+/** How long a cancelled statement may go on before its backend is ended, and then its process. */
+const GRACE_MS = 3000
+
+interface Watched {
+  task: RunningTask
+  timeoutAt: number
+  isRequested: boolean
+  terminateAt: number
+  killAt: number
+}
+
+/** Ends of running attempts: time-outs, cancels and releases; first asked for, then forced. */
+export class EndRequests {
+  private readonly control: Control
+  private readonly watched = new Map<WorkerProcess, Watched>()
+
+  constructor(control: Control) {
+    this.control = control
+  }
+
+  watch(worker: WorkerProcess, task: RunningTask): void {
+    const timeoutAt = task.timeoutInSec === null ? Number.POSITIVE_INFINITY : performance.now() + task.timeoutInSec * 1000
+    this.watched.set(worker, {
+      task,
+      timeoutAt,
+      isRequested: false,
+      terminateAt: Number.POSITIVE_INFINITY,
+      killAt: Number.POSITIVE_INFINITY,
+    })
+  }
+
+  forget(worker: WorkerProcess): void {
+    this.watched.delete(worker)
+  }
+
+  /** When the next deadline falls, on the clock of performance.now(). */
+  get nextAt(): number {
+    const times = [...this.watched.values()].map((w) => Math.min(w.isRequested ? w.terminateAt : w.timeoutAt, w.killAt))
+    return Math.min(Number.POSITIVE_INFINITY, ...times)
+  }
+
+  /** Asks for the end of what a worker runs, if that is still this task (and this attempt, where a token tells it). */
+  async request(worker: WorkerProcess, taskId: bigint, token: string | null, reason: string, by: string): Promise<void> {
+    const watched = this.watched.get(worker)
+    if (!watched || watched.task.id !== taskId || worker.id === null || !worker.backend) return
+    if (watched.isRequested && reason === 'release') return
+    watched.isRequested = true
+    watched.terminateAt = performance.now() + GRACE_MS
+    await this.control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
+  }
+
+  /** Time-outs that are due, and force where asking did not help. */
+  async enforce(busy: WorkerProcess[]): Promise<void> {
+    const now = performance.now()
+    for (const worker of busy) {
+      const watched = this.watched.get(worker)
+      if (!watched) continue
+      if (!watched.isRequested && now >= watched.timeoutAt) {
+        await this.request(worker, watched.task.id, watched.task.token, 'timeout', this.control.role)
+      } else if (now >= watched.killAt) {
+        worker.kill()
+      } else if (now >= watched.terminateAt) {
+        watched.terminateAt = Number.POSITIVE_INFINITY
+        watched.killAt = now + GRACE_MS / 2
+        await this.control.terminate(worker.backend!.pid)
+      }
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { ConnectionTarget } from '../database/target.js'
+import { type Backend, type FromWorker, type RunningTask, type ToWorker, WORKER_TARGET_ENV } from '../worker/ipc.js'
+
+const ENTRY = fileURLToPath(new URL('../worker/entry.js', import.meta.url))
+
+/** A lean heap: a worker holds one task's text and nothing of its results. */
+const NODE_FLAGS = ['--max-semi-space-size=1', '--no-warnings']
+
+export interface WorkerProcessListener {
+  onMessage(worker: WorkerProcess, message: FromWorker): void
+  onExit(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void
+}
+
+export type WorkerState = 'starting' | 'idle' | 'busy'
+
+/** One worker's process as its supervisor knows it. */
+export class WorkerProcess {
+  readonly role: string
+  readonly target: ConnectionTarget
+  readonly process: ChildProcess
+  id: bigint | null = null
+  backend: Backend | undefined
+  state: WorkerState = 'starting'
+  task: RunningTask | undefined
+  isStopping = false
+  isReady = false
+  idleSince = performance.now()
+  exitReason = ''
+
+  constructor(role: string, target: ConnectionTarget, setsRole: boolean, listener: WorkerProcessListener) {
+    this.role = role
+    this.target = target
+    this.process = fork(ENTRY, [], {
+      execArgv: NODE_FLAGS,
+      env: workerEnvironment(target, setsRole),
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    this.process.on('message', (message) => listener.onMessage(this, message as FromWorker))
+    this.process.on('error', () => undefined)
+    this.process.on('exit', (code, signal) => listener.onExit(this, code, signal))
+  }
+
+  get pid(): number {
+    return this.process.pid ?? 0
+  }
+
+  send(message: ToWorker): void {
+    if (this.process.connected) this.process.send(message, () => undefined)
+  }
+
+  stop(): void {
+    this.isStopping = true
+    this.send({ type: 'stop' })
+  }
+
+  kill(): void {
+    this.isStopping = true
+    this.process.kill('SIGKILL')
+  }
+}
+
+/** Only the credentials of the worker's own role reach its environment. */
+function workerEnvironment(target: ConnectionTarget, setsRole: boolean): NodeJS.ProcessEnv {
+  const { PGBQ_DATABASE_URL: _a, DATABASE_URL: _b, NODE_OPTIONS: _c, ...env } = process.env
+  if (target.config.user !== undefined && target.isOtherRole) delete env.PGPASSWORD
+  return { ...env, [WORKER_TARGET_ENV]: JSON.stringify({ target, setsRole }) }
+}

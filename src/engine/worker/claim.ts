@@ -1,0 +1,45 @@
+/** A task in this worker's hands. */
+export interface Claim {
+  id: bigint
+  token: string
+  sql: string
+  topic: string | null
+  mode: 'auto' | 'transaction' | 'autocommit'
+  isolation: string | null
+  /** the role to become, where the worker serves several by SET ROLE */
+  role: string
+  timeoutInSec: number | null
+  statementsDone: number
+  attempt: number
+}
+
+/** A row of background_queue.claim(). */
+export interface ClaimRow extends Record<string, unknown> {
+  task_id: bigint | null
+  token: string
+  sql_statement: string
+  topic: string | null
+  mode: Claim['mode']
+  isolation: string | null
+  role: string
+  timeout_in_sec: number | null
+  statements_done: number
+  attempt: number
+  wait_ms: number | null
+}
+
+export function toClaim(row: ClaimRow): Claim | undefined {
+  if (row.task_id === null) return undefined
+  return {
+    id: row.task_id,
+    token: row.token,
+    sql: row.sql_statement,
+    topic: row.topic,
+    mode: row.mode,
+    isolation: row.isolation,
+    role: row.role,
+    timeoutInSec: row.timeout_in_sec,
+    statementsDone: row.statements_done,
+    attempt: row.attempt,
+  }
+}

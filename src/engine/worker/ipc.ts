@@ -1,0 +1,59 @@
+import type { BackendKey } from '../database/database.js'
+
+/** What a supervisor tells a worker's process. */
+export type ToWorker =
+  | { type: 'register'; workerId: bigint; secret: string }
+  | { type: 'wake' }
+  /** claim nothing more, end what runs, leave */
+  | { type: 'stop' }
+
+/** What a worker's process tells its supervisor. */
+export type FromWorker =
+  | { type: 'connected'; backend: Backend }
+  | { type: 'ready' }
+  | { type: 'claimed'; task: RunningTask }
+  | { type: 'ended'; task: RunningTask; ending: Ending }
+  /** nothing to claim; waitMs: until something may be, null: nothing waits */
+  | { type: 'idle'; waitMs: number | null }
+  | { type: 'refused'; code: string; message: string }
+
+export interface Backend extends BackendKey {
+  /** pg_backend_pid(), not what the connection was told: a pooler lies */
+  pid: number
+  startedAt: string
+  serverStartedAt: string
+}
+
+export interface RunningTask {
+  id: bigint
+  token: string
+  topic: string | null
+  attempt: number
+  timeoutInSec: number | null
+}
+
+export interface Ending {
+  state: 'finished' | 'failed' | 'retrying' | 'cancelled' | 'pending' | 'lost'
+  durationMs: number
+  rows: number | null
+  tag: string | null
+  error?: TaskError
+}
+
+/** An attempt's error as the server reported it. `final` forbids a retry. */
+export interface TaskError {
+  sqlstate?: string | undefined
+  message: string
+  detail?: string | undefined
+  hint?: string | undefined
+  context?: string | undefined
+  position?: string | undefined
+  final?: boolean
+}
+
+/** The environment in which a worker's process finds where to connect; never on a command line. */
+export const WORKER_TARGET_ENV = 'PGBQ_WORKER_TARGET'
+
+/** Exit codes of a worker's process: the connection is gone; the login was refused. */
+export const EXIT_CONNECTION_LOST = 75
+export const EXIT_REFUSED = 77

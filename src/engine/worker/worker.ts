@@ -1,0 +1,157 @@
+import { sendCancelRequest } from '../database/cancel.js'
+import type { ConnectionTarget } from '../database/target.js'
+import { QueueError } from '../errors.js'
+import { type Claim, type ClaimRow, toClaim } from './claim.js'
+import { execute, FinalTaskError } from './executor.js'
+import type { Ending, FromWorker, RunningTask, TaskError } from './ipc.js'
+import type { WorkerSession } from './session.js'
+
+const CLAIM = 'select * from background_queue.claim($1, $2)'
+const FAIL = 'select background_queue.fail($1, $2, $3) as state'
+const RELEASE = 'select background_queue.release($1, $2, $3) as state'
+
+export interface WorkerOptions {
+  workerId: bigint
+  secret: string
+  setsRole: boolean
+  report(message: FromWorker): void
+}
+
+/** The loop of one worker slot: claim, run, record, clean, and sleep while nothing is to be had. */
+export class Worker {
+  private readonly session: WorkerSession
+  private readonly target: ConnectionTarget
+  private readonly options: WorkerOptions
+  private isStopping = false
+  private isOrphan = false
+  private isRunning = false
+  private wakeUp: (() => void) | undefined
+  private isWakePending = false
+
+  constructor(session: WorkerSession, target: ConnectionTarget, options: WorkerOptions) {
+    this.session = session
+    this.target = target
+    this.options = options
+  }
+
+  /** Claims and runs until told to stop. Throws when the session is lost or cannot be cleaned. */
+  async work(): Promise<void> {
+    while (!this.isStopping) {
+      const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
+      const claim = toClaim(row!)
+      if (claim) await this.runTask(claim)
+      else await this.sleep(row!.wait_ms)
+    }
+  }
+
+  wake(): void {
+    this.isWakePending = true
+    this.wakeUp?.()
+  }
+
+  stop(): void {
+    this.isStopping = true
+    this.wakeUp?.()
+  }
+
+  /** The supervisor is gone: end what runs and give it back. */
+  async abandon(): Promise<void> {
+    this.isOrphan = true
+    this.stop()
+    if (this.isRunning) await sendCancelRequest(this.target, this.session.database.backendKey).catch(() => undefined)
+  }
+
+  private async sleep(waitMs: number | null): Promise<void> {
+    if (this.isWakePending || this.isStopping) {
+      this.isWakePending = false
+      return
+    }
+    this.options.report({ type: 'idle', waitMs })
+    await new Promise<void>((resolve) => {
+      this.wakeUp = resolve
+    })
+    this.wakeUp = undefined
+    this.isWakePending = false
+  }
+
+  private async runTask(claim: Claim): Promise<void> {
+    const task = describe(claim)
+    this.options.report({ type: 'claimed', task })
+    const startedAt = performance.now()
+    const ending = await this.attempt(claim)
+    const durationMs = performance.now() - startedAt
+    this.options.report({ type: 'ended', task, ending: { ...ending, durationMs } })
+  }
+
+  private async attempt(claim: Claim): Promise<Omit<Ending, 'durationMs'>> {
+    this.isRunning = true
+    try {
+      if (this.options.setsRole) await this.session.run(`set role ${quoteIdentifier(claim.role)}`)
+      const { rows, tag } = await execute(this.session, claim)
+      return { state: 'finished', rows, tag }
+    } catch (error) {
+      if (this.session.database.lost) throw error
+      return await this.recordFailure(claim, error as Error)
+    } finally {
+      this.isRunning = false
+    }
+  }
+
+  /** Records the attempt's end before anything else is claimed, so that a late cancel cannot hit the next task. */
+  private async recordFailure(claim: Claim, error: Error): Promise<Omit<Ending, 'durationMs'>> {
+    const taskError = toTaskError(error)
+    if (this.session.isInTransaction) await this.session.rollback()
+    try {
+      const row = await this.record(claim, taskError)
+      return { state: row!.state, rows: null, tag: null, error: taskError }
+    } catch (failure) {
+      if (failure instanceof QueueError && failure.code === 'CLAIM_LOST') {
+        return { state: 'lost', rows: null, tag: null, error: taskError }
+      }
+      throw failure
+    }
+  }
+
+  /** A cancel meant for the task may arrive while its end is recorded: record it again. */
+  private async record(claim: Claim, error: TaskError): Promise<{ state: Ending['state'] } | undefined> {
+    const [text, detail] = this.isOrphan
+      ? [RELEASE, 'The supervisor of the worker was gone']
+      : [FAIL, JSON.stringify(error)]
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.session.own<{ state: Ending['state'] }>(text, [claim.id, claim.token, detail])
+      } catch (failure) {
+        if ((failure as { code?: string }).code !== '57014' || tries === 5) throw failure
+        if (this.session.isInTransaction) await this.session.rollback()
+      }
+    }
+  }
+}
+
+function describe(claim: Claim): RunningTask {
+  const { id, token, topic, attempt, timeoutInSec } = claim
+  return { id, token, topic, attempt, timeoutInSec }
+}
+
+function toTaskError(error: Error): TaskError {
+  if (error instanceof FinalTaskError) return error.task
+  const source = (error instanceof QueueError && error.cause instanceof Error ? error.cause : error) as Error & {
+    code?: string
+    detail?: string
+    hint?: string
+    where?: string
+    position?: string
+  }
+  return {
+    sqlstate: source.code,
+    message: source.message,
+    detail: source.detail,
+    hint: source.hint,
+    context: source.where,
+    position: source.position,
+  }
+}
+
+function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}

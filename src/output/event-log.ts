@@ -1,0 +1,64 @@
+import type { Emit, QueueEvent } from '../engine/events.js'
+import chalk, { colorState } from './color.js'
+import { sayDuration } from './duration.js'
+import { toJson } from './json.js'
+
+/** Prints events: JSON lines on stdout for machines, words on stderr for people. Never a task's SQL. */
+export function eventPrinter(format: 'text' | 'json'): Emit {
+  if (format === 'json') return (event) => void process.stdout.write(`${toJson(toRecord(event), 0)}\n`)
+  return (event) => void process.stderr.write(`${chalk.dim(new Date().toISOString())} ${word(event)}\n`)
+}
+
+/** `{time, event, …}` with names as in the table: task_id, worker_id, duration_ms. */
+function toRecord(event: QueueEvent): Record<string, unknown> {
+  const { event: name, ...rest } = event
+  const record: Record<string, unknown> = { time: new Date().toISOString(), event: name }
+  for (const [key, value] of Object.entries(rest)) {
+    if (key === 'task') {
+      const { id, topic, attempt } = value as { id: bigint; topic: string | null; attempt: number }
+      Object.assign(record, { task_id: id, topic, attempt })
+    } else if (key === 'durationMs') record.duration_ms = Math.round(value as number)
+    else record[key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)] = value
+  }
+  return record
+}
+
+function word(event: QueueEvent): string {
+  switch (event.event) {
+    case 'ready':
+      return `ready: ${event.slots} ${plural(event.slots, 'slot')}, ${event.warm} warm, ${event.database}`
+    case 'claimed':
+      return `task ${event.task.id} ${colorState('running')}${topic(event.task.topic)} on worker ${event.workerId}${event.task.attempt > 1 ? `, attempt ${event.task.attempt}` : ''}`
+    case 'finished':
+      return `task ${event.task.id} ${colorState('finished')} in ${sayDuration(event.durationMs / 1000)}${event.tag ? `: ${event.tag}${event.rows === null ? '' : ` ${event.rows}`}` : ''}`
+    case 'failed':
+    case 'retrying':
+    case 'cancelled':
+      return `task ${event.task.id} ${colorState(event.event)} after ${sayDuration(event.durationMs / 1000)}${event.error ? `: ${event.error.message}` : ''}`
+    case 'released':
+      return `task ${event.task.id} released after ${sayDuration(event.durationMs / 1000)}`
+    case 'rescued':
+      return `rescued ${plural(event.taskIds.length, 'task')} ${event.taskIds.join(', ')}: ${event.reason}`
+    case 'worker_started':
+      return `worker ${event.workerId} started (pid ${event.pid}, role ${event.role})`
+    case 'worker_gone':
+      return `worker ${event.workerId ?? '?'} gone (pid ${event.pid})${event.isExpected ? '' : `: ${event.reason}`}`
+    case 'role_refused':
+      return `cannot run the tasks of role "${event.role}": ${event.reason}`
+    case 'warning':
+      return `${chalk.yellow('warning')}: ${event.message}`
+    case 'database_lost':
+      return `${chalk.red('database lost')}: ${event.reason}; reconnecting`
+    case 'database_back':
+      return 'database back'
+    case 'stopping':
+      return `stopping: ${event.reason}`
+    case 'left':
+      return `left ${event.count} ${plural(event.count, 'task')}${topic(event.topic)}: ${event.reason}`
+    case 'stopped':
+      return 'stopped'
+  }
+}
+
+const topic = (name: string | null): string => (name === null ? '' : ` [${name}]`)
+const plural = (count: number, noun: string): string => (count === 1 ? noun : `${noun}s`)

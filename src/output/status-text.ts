@@ -1,0 +1,48 @@
+import type { Row } from '../engine/database/database.js'
+import type { QueueStatus, StateCounts } from '../engine/status.js'
+import chalk, { colorState, TASK_STATES } from './color.js'
+import { sayDuration } from './duration.js'
+import { oneLine, renderTable } from './table.js'
+
+/** The queue at a glance, for people. */
+export function statusText(status: QueueStatus): string {
+  const parts = [topicsTable(status), workersText(status)]
+  if (status.oldest_due_sec !== null) parts.push(`Oldest due task: waiting for ${sayDuration(status.oldest_due_sec)}`)
+  for (const { role, count } of status.stranded_roles) {
+    parts.push(chalk.yellow(`No worker runs tasks of role "${role}": ${count} due`))
+  }
+  if (status.failures.length > 0) parts.push(failuresTable(status.failures))
+  return parts.join('\n\n')
+}
+
+function topicsTable({ topics, states }: QueueStatus): string {
+  if (topics.length === 0) return 'No tasks'
+  const line = (counts: StateCounts) =>
+    TASK_STATES.map((state) => (counts[state] === 0 ? chalk.dim('0') : colorState(state, String(counts[state]))))
+  const rows = topics.map((t) => [
+    t.topic ?? chalk.dim('(no topic)'),
+    ...line(t.states),
+    `${t.limit}${t.paused ? ' paused' : ''}${t.delay_in_sec > 0 ? ` every ${t.delay_in_sec} s` : ''}`,
+  ])
+  return renderTable(['topic', ...TASK_STATES, 'limit'], [...rows, [chalk.bold('all'), ...line(states), '']])
+}
+
+function workersText({ workers, supervisors }: QueueStatus): string {
+  if (supervisors.length === 0) return 'No supervisor is alive'
+  const rows = workers.map((w) => [
+    String(w.id),
+    `${w.host}/${w.pid}`,
+    String(w.role),
+    w.state === 'running' ? colorState('running', `task ${w.task_id}`) : String(w.state),
+    String(w.since).slice(0, 19).replace('T', ' '),
+  ])
+  const head = `${supervisors.length} supervisor${supervisors.length === 1 ? '' : 's'}, ${workers.length} worker${workers.length === 1 ? '' : 's'}`
+  return rows.length === 0 ? head : `${head}\n${renderTable(['worker', 'host/pid', 'role', 'state', 'since'], rows)}`
+}
+
+function failuresTable(failures: Row[]): string {
+  return renderTable(
+    ['failed', 'topic', 'at', 'error'],
+    failures.map((f) => [String(f.id), String(f.topic ?? ''), String(f.closed_at).slice(0, 19).replace('T', ' '), oneLine(String(f.errors), 70)]),
+  )
+}
