@@ -1,6 +1,6 @@
 import { Command, Errors, Flags } from '@oclif/core'
 import { Database } from './engine/database/database.js'
-import { chosenUrl, type ConnectionTarget, resolveTarget } from './engine/database/target.js'
+import { type ConnectionTarget, chosenUrl, resolveTarget } from './engine/database/target.js'
 import { QueueError, usageError } from './engine/errors.js'
 import { install, requireInstalled } from './engine/migrator.js'
 import { toJson } from './output/json.js'
@@ -38,10 +38,14 @@ export abstract class BaseCommand extends Command {
   private opened: Database | undefined
 
   /** Where to connect, from flags, environment and file; starts the embedded server where that is named. */
-  protected async findTarget(flags: ConnectionFlags): Promise<{ target: ConnectionTarget; isEmbedded: boolean }> {
+  protected async findTarget(
+    flags: ConnectionFlags,
+  ): Promise<{ target: ConnectionTarget; isEmbedded: boolean }> {
     const { readConfigFile } = await import('./engine/config-file.js')
     const file = (await readConfigFile(flags.config))?.config
-    const url = flags.embedded ? 'embedded' : chosenUrl({ flag: flags['database-url'], file: file?.database_url })
+    const url = flags.embedded
+      ? 'embedded'
+      : chosenUrl({ flag: flags['database-url'], file: file?.database_url })
     if (url !== 'embedded') return { target: resolveTarget(url), isEmbedded: false }
     const { startEmbedded } = await import('./embedded/server.js')
     const server = await startEmbedded({ onProgress: (message) => this.note(message) })
@@ -64,9 +68,13 @@ export abstract class BaseCommand extends Command {
     const database = await this.connect(flags)
     const schema = await requireInstalled(database)
     if (flags.schema !== undefined && flags.schema !== schema) {
-      throw new QueueError('OTHER_SCHEMA', `The queue of this database is in schema "${schema}", not in "${flags.schema}"`, {
-        hint: `leave --schema out, or say --schema ${schema}`,
-      })
+      throw new QueueError(
+        'OTHER_SCHEMA',
+        `The queue of this database is in schema "${schema}", not in "${flags.schema}"`,
+        {
+          hint: `leave --schema out, or say --schema ${schema}`,
+        },
+      )
     }
     return { database, schema }
   }
@@ -103,9 +111,12 @@ export abstract class BaseCommand extends Command {
 }
 
 /** Wrong flags are usage errors; what the server said beyond our rules is passed on with its SQLSTATE. */
-function toQueueError(error: Error & { oclif?: { exit?: number }; code?: string; hint?: string }): QueueError {
+function toQueueError(
+  error: Error & { oclif?: { exit?: number }; code?: string; hint?: string },
+): QueueError {
   if (error instanceof QueueError) return error
-  if (error instanceof Errors.CLIError) return usageError('USAGE', firstParagraph(error.message), 'add --help')
+  if (error instanceof Errors.CLIError)
+    return usageError('USAGE', firstParagraph(error.message), 'add --help')
   return new QueueError(error.code ?? 'UNEXPECTED', error.message, { hint: error.hint, cause: error })
 }
 

@@ -26,8 +26,13 @@ export default class Enqueue extends BaseCommand {
     in: Flags.string({ description: 'not before this long from now, such as 10m' }),
     'retry-count': Flags.string({ description: 'retries after errors (default: the topic’s, else 0)' }),
     timeout: Flags.string({ description: 'end an attempt after this long, such as 30s' }),
-    'unique-key': Flags.string({ description: 'add nothing while a task of this key waits or runs; prints its id' }),
-    mode: Flags.string({ description: 'how to run it (default: auto)', options: ['auto', 'transaction', 'autocommit'] }),
+    'unique-key': Flags.string({
+      description: 'add nothing while a task of this key waits or runs; prints its id',
+    }),
+    mode: Flags.string({
+      description: 'how to run it (default: auto)',
+      options: ['auto', 'transaction', 'autocommit'],
+    }),
     isolation: Flags.string({
       description: 'isolation level of its transaction',
       options: ['read committed', 'repeatable read', 'serializable'],
@@ -48,13 +53,15 @@ export default class Enqueue extends BaseCommand {
       priority: integer(flags.priority, '--priority', -2147483648, 2147483647),
       run_at: runAt(flags),
       max_retries: integer(flags['retry-count'], '--retry-count', 0, 1000),
-      timeout_in_sec: flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout') / 1000,
+      timeout_in_sec:
+        flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout') / 1000,
       unique_key: flags['unique-key'],
       mode: flags.mode,
       isolation: flags.isolation,
     }
     if (flags.file !== undefined) {
-      if (args.sql !== undefined || flags.wait) throw usageError('USAGE', '--file goes with neither SQL nor --wait')
+      if (args.sql !== undefined || flags.wait)
+        throw usageError('USAGE', '--file goes with neither SQL nor --wait')
       return this.addFile(flags, options)
     }
     const sql = checkText(args.sql === '-' ? await readStdin() : args.sql)
@@ -72,14 +79,23 @@ export default class Enqueue extends BaseCommand {
     if (task.state !== 'finished') process.exitCode = 1
   }
 
-  private async addFile(flags: Parameters<BaseCommand['openQueue']>[0] & { file?: string | undefined; topic?: string | undefined }, options: TaskOptions): Promise<void> {
+  private async addFile(
+    flags: Parameters<BaseCommand['openQueue']>[0] & {
+      file?: string | undefined
+      topic?: string | undefined
+    },
+    options: TaskOptions,
+  ): Promise<void> {
     const { enqueueFile } = await import('../engine/enqueue-file.js')
     const { progressLine } = await import('../output/progress.js')
     const { database } = await this.openQueue(flags)
     const progress = progressLine('enqueued')
-    const ids = await enqueueFile(database, flags.file!, { topic: flags.topic, options }, (count) => progress.show(count))
+    const ids = await enqueueFile(database, flags.file!, { topic: flags.topic, options }, (count) =>
+      progress.show(count),
+    )
     progress.clear()
-    const text = ids.count === 0n ? 'Nothing was added' : `${ids.count} tasks, ids ${ids.first} to ${ids.last}`
+    const text =
+      ids.count === 0n ? 'Nothing was added' : `${ids.count} tasks, ids ${ids.first} to ${ids.last}`
     this.print({ ids }, text)
     await this.hintAtWorkers(database)
   }
@@ -88,7 +104,9 @@ export default class Enqueue extends BaseCommand {
     const { findTransactionControl } = await import('../engine/worker/parser.js')
     const command = await findTransactionControl(sql)
     if (command !== undefined) {
-      this.note(`Warning: the task will fail, for it controls its transaction with "${command.slice(0, 60)}"; all statements of a task are one transaction`)
+      this.note(
+        `Warning: the task will fail, for it controls its transaction with "${command.slice(0, 60)}"; all statements of a task are one transaction`,
+      )
     }
   }
 
@@ -106,7 +124,10 @@ function runAt(flags: { 'run-at'?: string | undefined; in?: string | undefined }
   if (text === undefined) return undefined
   const time = new Date(text)
   if (!/^\d{4}-\d{2}-\d{2}/.test(text) || Number.isNaN(time.getTime())) {
-    throw usageError('INVALID_TIME', `Expected --run-at to be an ISO 8601 time such as 2026-12-24T18:00, got "${text}"`)
+    throw usageError(
+      'INVALID_TIME',
+      `Expected --run-at to be an ISO 8601 time such as 2026-12-24T18:00, got "${text}"`,
+    )
   }
   return time.toISOString()
 }
@@ -115,7 +136,10 @@ function integer(text: string | undefined, flag: string, low: number, high: numb
   if (text === undefined) return undefined
   const value = Number(text)
   if (!/^-?\d{1,15}$/.test(text) || value < low || value > high) {
-    throw usageError('INVALID_VALUE', `Expected ${flag} to be an integer from ${low} to ${high}, got "${text}"`)
+    throw usageError(
+      'INVALID_VALUE',
+      `Expected ${flag} to be an integer from ${low} to ${high}, got "${text}"`,
+    )
   }
   return value
 }
@@ -125,7 +149,11 @@ function checkText(text: string | undefined): string
 function checkText(text: string | undefined, isOptional = false): string | undefined {
   if (text?.includes('\0')) throw usageError('NUL_BYTE', 'PostgreSQL cannot hold a text with a NUL byte')
   if (!isOptional && (text === undefined || text.trim() === '')) {
-    throw usageError('BLANK_SQL', 'The SQL statement of a task is missing or blank', "pgbq enqueue 'SELECT 1'")
+    throw usageError(
+      'BLANK_SQL',
+      'The SQL statement of a task is missing or blank',
+      "pgbq enqueue 'SELECT 1'",
+    )
   }
   return text
 }

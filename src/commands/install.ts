@@ -14,8 +14,16 @@ export default class Install extends BaseCommand {
   ]
   static override flags = {
     'dry-run': Flags.boolean({ description: 'say what would be done, change nothing' }),
-    'grant-enqueue': Flags.string({ description: 'let this role enqueue and run its own tasks', multiple: true, multipleNonGreedy: true }),
-    'revoke-enqueue': Flags.string({ description: 'take that right from this role', multiple: true, multipleNonGreedy: true }),
+    'grant-enqueue': Flags.string({
+      description: 'let this role enqueue and run its own tasks',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    'revoke-enqueue': Flags.string({
+      description: 'take that right from this role',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
   }
 
   async run(): Promise<void> {
@@ -32,6 +40,11 @@ export default class Install extends BaseCommand {
       report.from === null
         ? `The queue is installed in schema "${report.schema}", version ${report.to}${steps}`
         : `The queue in schema "${report.schema}" is at version ${report.to}${report.from === report.to ? '' : `, before ${report.from}${steps}`}`
-    this.print(report, flags['dry-run'] ? `Nothing was changed. ${change}`.replace('is installed', 'would be installed') : change)
+    this.print(
+      report,
+      flags['dry-run']
+        ? `Nothing was changed. ${change}`.replace('is installed', 'would be installed')
+        : change,
+    )
   }
 }

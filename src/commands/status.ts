@@ -18,7 +18,12 @@ export default class Status extends BaseCommand {
   ]
   static override args = { id: Args.string({ description: 'id of a task' }) }
   static override flags = {
-    state: Flags.string({ description: 'tasks in this state', options: TASK_STATES, multiple: true, multipleNonGreedy: true }),
+    state: Flags.string({
+      description: 'tasks in this state',
+      options: TASK_STATES,
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
     topic: Flags.string({ description: 'tasks of this topic', multiple: true, multipleNonGreedy: true }),
     'no-topic': Flags.boolean({ description: 'tasks without topic' }),
     limit: Flags.string({ description: 'how many tasks (default: 20)' }),
@@ -36,7 +41,11 @@ export default class Status extends BaseCommand {
     }
     const topics = [...(flags.topic ?? []), ...(flags['no-topic'] ? [''] : [])]
     if (flags.state || topics.length > 0 || flags.limit) {
-      const tasks = await listTasks(database, schema, { states: flags.state, topics: topics.length > 0 ? topics : undefined, limit })
+      const tasks = await listTasks(database, schema, {
+        states: flags.state,
+        topics: topics.length > 0 ? topics : undefined,
+        limit,
+      })
       return this.print({ tasks }, tasksTable(tasks))
     }
     const status = await readStatus(database, schema)

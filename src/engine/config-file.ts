@@ -1,7 +1,7 @@
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { existsSync } from 'node:fs'
 import { usageError } from './errors.js'
 
 /** What a configuration file may hold. Durations as on the command line. */
@@ -41,7 +41,8 @@ const KEYS: Record<keyof FileConfig, string> = {
  */
 export async function readConfigFile(path?: string, from = process.cwd()): Promise<FoundConfig | undefined> {
   if (path !== undefined) {
-    if (!existsSync(path)) throw usageError('CONFIG_MISSING', `The configuration file "${path}" does not exist`)
+    if (!existsSync(path))
+      throw usageError('CONFIG_MISSING', `The configuration file "${path}" does not exist`)
     return load(resolve(path))
   }
   const found = await findFile(from)
@@ -70,7 +71,10 @@ async function load(path: string): Promise<FoundConfig | undefined> {
     return { path, config: check((result?.config ?? {}) as FileConfig, path) }
   } catch (error) {
     if (error instanceof Error && error.name === 'QueueError') throw error
-    throw usageError('CONFIG_INVALID', `The configuration file "${path}" cannot be read: ${(error as Error).message}`)
+    throw usageError(
+      'CONFIG_INVALID',
+      `The configuration file "${path}" cannot be read: ${(error as Error).message}`,
+    )
   }
 }
 
@@ -81,10 +85,17 @@ function check(config: FileConfig, path: string): FileConfig {
   for (const [key, value] of Object.entries(config)) {
     const expected = KEYS[key as keyof FileConfig]
     if (expected === undefined) {
-      throw usageError('CONFIG_INVALID', `The key "${key}" in "${path}" is not known`, `use one of ${Object.keys(KEYS).join(', ')}`)
+      throw usageError(
+        'CONFIG_INVALID',
+        `The key "${key}" in "${path}" is not known`,
+        `use one of ${Object.keys(KEYS).join(', ')}`,
+      )
     }
     if (!fits(key as keyof FileConfig, value)) {
-      throw usageError('CONFIG_INVALID', `Expected "${key}" in "${path}" to be ${expected}, got ${JSON.stringify(value)}`)
+      throw usageError(
+        'CONFIG_INVALID',
+        `Expected "${key}" in "${path}" to be ${expected}, got ${JSON.stringify(value)}`,
+      )
     }
   }
   return config
@@ -99,7 +110,10 @@ function fits(key: keyof FileConfig, value: unknown): boolean {
     case 'parameters':
       return isPlain(value) && Object.values(value).every(isScalar)
     case 'topics':
-      return isPlain(value) && Object.values(value).every((topic) => isPlain(topic) && Object.values(topic).every(isScalar))
+      return (
+        isPlain(value) &&
+        Object.values(value).every((topic) => isPlain(topic) && Object.values(topic).every(isScalar))
+      )
     case 'run_as':
       return value === 'login' || value === 'set-role'
     case 'log_format':

@@ -7,7 +7,10 @@ export function parseDuration(text: string, what: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text.trim())
   const ms = match ? Number(match[1]) * UNITS_MS[match[2] ?? 's']! : Number.NaN
   if (!(ms <= 2_147_483_000)) {
-    throw usageError('INVALID_DURATION', `Expected ${what} to be a duration such as 500ms, 10s, 5m, 2h or 1d, got "${text}"`)
+    throw usageError(
+      'INVALID_DURATION',
+      `Expected ${what} to be a duration such as 500ms, 10s, 5m, 2h or 1d, got "${text}"`,
+    )
   }
   return ms
 }

@@ -6,7 +6,15 @@ import { enqueueMany, type ManyIds, type NewTask, type TaskOptions } from './tas
 import { isWholeStatement } from './whole-statement.js'
 
 const BATCH = 5000
-const OPTION_KEYS = ['priority', 'run_at', 'max_retries', 'timeout_in_sec', 'unique_key', 'mode', 'isolation'] as const
+const OPTION_KEYS = [
+  'priority',
+  'run_at',
+  'max_retries',
+  'timeout_in_sec',
+  'unique_key',
+  'mode',
+  'isolation',
+] as const
 
 /** What every line gets unless it says otherwise itself. */
 export interface LineDefaults {
@@ -24,7 +32,8 @@ export async function enqueueFile(
   defaults: LineDefaults,
   onProgress: (count: number) => void,
 ): Promise<ManyIds> {
-  if (!existsSync(path) || !statSync(path).isFile()) throw new QueueError('FILE_MISSING', `The file "${path}" does not exist`)
+  if (!existsSync(path) || !statSync(path).isFile())
+    throw new QueueError('FILE_MISSING', `The file "${path}" does not exist`)
   return database.transaction(async () => {
     const total: ManyIds = { first: null, last: null, count: 0n }
     let batch: NewTask[] = []
@@ -48,7 +57,10 @@ export async function enqueueFile(
 
 async function* readTasks(path: string, defaults: LineDefaults): AsyncGenerator<NewTask> {
   const toTask = path.endsWith('.jsonl') ? jsonTask : sqlTask
-  const lines = createInterface({ input: createReadStream(path, { encoding: 'utf8' }), crlfDelay: Number.POSITIVE_INFINITY })
+  const lines = createInterface({
+    input: createReadStream(path, { encoding: 'utf8' }),
+    crlfDelay: Number.POSITIVE_INFINITY,
+  })
   let number = 0
   for await (const line of lines) {
     number++
@@ -56,13 +68,22 @@ async function* readTasks(path: string, defaults: LineDefaults): AsyncGenerator<
     if (line.includes('\0')) throw badLine(path, number, 'it has a NUL byte')
     const task = await toTask(line, path, number)
     const options = { ...given(defaults.options), ...task.options }
-    yield { sql: task.sql, topic: task.topic ?? defaults.topic, options: Object.keys(options).length > 0 ? options : undefined }
+    yield {
+      sql: task.sql,
+      topic: task.topic ?? defaults.topic,
+      options: Object.keys(options).length > 0 ? options : undefined,
+    }
   }
 }
 
 async function sqlTask(line: string, path: string, number: number): Promise<NewTask> {
   if (!(await isWholeStatement(line, number))) {
-    throw badLine(path, number, 'it is no whole statement', `pgbq enqueue - < ${path}, if the file is one task of several lines`)
+    throw badLine(
+      path,
+      number,
+      'it is no whole statement',
+      `pgbq enqueue - < ${path}, if the file is one task of several lines`,
+    )
   }
   return { sql: line }
 }
@@ -74,15 +95,24 @@ async function jsonTask(line: string, path: string, number: number): Promise<New
   } catch (error) {
     throw badLine(path, number, `it is not valid JSON: ${(error as Error).message}`)
   }
-  if (entry === null || typeof entry !== 'object' || Array.isArray(entry)) throw badLine(path, number, 'it is no JSON object')
+  if (entry === null || typeof entry !== 'object' || Array.isArray(entry))
+    throw badLine(path, number, 'it is no JSON object')
   const { sql, topic, ...options } = entry
   if (typeof sql !== 'string' || sql.trim() === '') throw badLine(path, number, '"sql" is missing or blank')
   if (sql.includes('\0')) throw badLine(path, number, '"sql" has a NUL byte')
   if (topic !== undefined && topic !== null && (typeof topic !== 'string' || [...topic].length > 200)) {
     throw badLine(path, number, '"topic" is no text of 1 to 200 characters')
   }
-  const unknown = Object.keys(options).find((key) => !OPTION_KEYS.includes(key as (typeof OPTION_KEYS)[number]))
-  if (unknown !== undefined) throw badLine(path, number, `the key "${unknown}" is not known`, `use sql, topic, ${OPTION_KEYS.join(', ')}`)
+  const unknown = Object.keys(options).find(
+    (key) => !OPTION_KEYS.includes(key as (typeof OPTION_KEYS)[number]),
+  )
+  if (unknown !== undefined)
+    throw badLine(
+      path,
+      number,
+      `the key "${unknown}" is not known`,
+      `use sql, topic, ${OPTION_KEYS.join(', ')}`,
+    )
   return { sql, topic: topic as string | null | undefined, options: options as TaskOptions }
 }
 
@@ -91,5 +121,9 @@ function given(options: TaskOptions): TaskOptions {
 }
 
 function badLine(path: string, number: number, problem: string, hint?: string): QueueError {
-  return usageError('BAD_LINE', `Line ${number} of "${path}" cannot be enqueued: ${problem}. Nothing was enqueued`, hint)
+  return usageError(
+    'BAD_LINE',
+    `Line ${number} of "${path}" cannot be enqueued: ${problem}. Nothing was enqueued`,
+    hint,
+  )
 }

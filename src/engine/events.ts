@@ -4,12 +4,32 @@ import type { RunningTask, TaskError } from './worker/ipc.js'
 export type QueueEvent =
   | { event: 'ready'; supervisorId: bigint; slots: number; warm: number; database: string }
   | { event: 'claimed'; task: RunningTask; workerId: bigint }
-  | { event: 'finished'; task: RunningTask; workerId: bigint; durationMs: number; rows: number | null; tag: string | null }
-  | { event: 'failed' | 'retrying' | 'cancelled'; task: RunningTask; workerId: bigint; durationMs: number; error?: TaskError }
+  | {
+      event: 'finished'
+      task: RunningTask
+      workerId: bigint
+      durationMs: number
+      rows: number | null
+      tag: string | null
+    }
+  | {
+      event: 'failed' | 'retrying' | 'cancelled'
+      task: RunningTask
+      workerId: bigint
+      durationMs: number
+      error?: TaskError
+    }
   | { event: 'released'; task: RunningTask; workerId: bigint; durationMs: number }
   | { event: 'rescued'; taskIds: bigint[]; reason: string }
   | { event: 'worker_started'; workerId: bigint; pid: number; role: string }
-  | { event: 'worker_gone'; workerId: bigint | null; pid: number; role: string; reason: string; isExpected: boolean }
+  | {
+      event: 'worker_gone'
+      workerId: bigint | null
+      pid: number
+      role: string
+      reason: string
+      isExpected: boolean
+    }
   | { event: 'role_refused'; role: string; reason: string }
   | { event: 'warning'; message: string }
   | { event: 'database_lost'; reason: string }

@@ -1,6 +1,6 @@
-import { describeTarget } from './database/target.js'
 import type { Database, Row } from './database/database.js'
 import { notInstalled } from './database/errors.js'
+import { describeTarget } from './database/target.js'
 import { QueueError } from './errors.js'
 import { inSchema, type Migration, namedQuery, readFunctions, readMigrations } from './sql-files.js'
 
@@ -59,12 +59,18 @@ export async function install(database: Database, options: InstallOptions = {}):
 async function migrate(database: Database, options: InstallOptions): Promise<InstallReport> {
   const before = await installedVersion(database)
   const schema = chooseSchema(before?.schema, options.schema)
-  const migrations = readMigrations().filter((m) => m.version <= (options.toVersion ?? Number.POSITIVE_INFINITY))
+  const migrations = readMigrations().filter(
+    (m) => m.version <= (options.toVersion ?? Number.POSITIVE_INFINITY),
+  )
   const to = migrations.at(-1)!.version
   if (before && before.version > to) {
-    throw new QueueError('NEWER_SCHEMA', `The queue has schema version ${before.version}, this program knows ${to}`, {
-      hint: 'npm install --global pg-background-queue@latest',
-    })
+    throw new QueueError(
+      'NEWER_SCHEMA',
+      `The queue has schema version ${before.version}, this program knows ${to}`,
+      {
+        hint: 'npm install --global pg-background-queue@latest',
+      },
+    )
   }
   const missing = migrations.filter((m) => m.version > (before?.version ?? 0))
   for (const migration of missing) await apply(database, migration, schema)
@@ -93,12 +99,16 @@ async function recordIdentity(database: Database): Promise<void> {
 }
 
 async function changeRights(database: Database, options: InstallOptions): Promise<void> {
-  for (const role of options.revokeEnqueue ?? []) await database.query('select background_queue.revoke_enqueue($1)', [role])
-  for (const role of options.grantEnqueue ?? []) await database.query('select background_queue.grant_enqueue($1)', [role])
+  for (const role of options.revokeEnqueue ?? [])
+    await database.query('select background_queue.revoke_enqueue($1)', [role])
+  for (const role of options.grantEnqueue ?? [])
+    await database.query('select background_queue.grant_enqueue($1)', [role])
 }
 
 /** Version and schema of the queue in this database, undefined if it is not there. */
-export async function installedVersion(database: Database): Promise<{ version: number; schema: string } | undefined> {
+export async function installedVersion(
+  database: Database,
+): Promise<{ version: number; schema: string } | undefined> {
   const { installed } = await database.one<Installation>(namedQuery('installation'))
   if (!installed) return undefined
   const row = await database.one<{ version: number; schema: string }>(
@@ -114,38 +124,58 @@ export async function installedVersion(database: Database): Promise<{ version: n
 export async function requireInstalled(database: Database): Promise<string> {
   const { installed } = await database.one<Installation>(namedQuery('installation'))
   if (!installed) throw notInstalled(describeTarget(database.target))
-  const found = await database.one<{ version: number; schema: string }>('select version, schema from background_queue.installed')
+  const found = await database.one<{ version: number; schema: string }>(
+    'select version, schema from background_queue.installed',
+  )
   const known = schemaVersion()
   if (found.version < known) {
-    throw new QueueError('OLDER_SCHEMA', `The queue has schema version ${found.version}, this program needs ${known}`, {
-      hint: 'pgbq install',
-    })
+    throw new QueueError(
+      'OLDER_SCHEMA',
+      `The queue has schema version ${found.version}, this program needs ${known}`,
+      {
+        hint: 'pgbq install',
+      },
+    )
   }
   if (found.version > known) {
-    throw new QueueError('NEWER_SCHEMA', `The queue has schema version ${found.version}, this program knows ${known}`, {
-      hint: 'npm install --global pg-background-queue@latest',
-    })
+    throw new QueueError(
+      'NEWER_SCHEMA',
+      `The queue has schema version ${found.version}, this program knows ${known}`,
+      {
+        hint: 'npm install --global pg-background-queue@latest',
+      },
+    )
   }
   return found.schema
 }
 
 function chooseSchema(installed: string | undefined, wanted: string | undefined): string {
   if (installed !== undefined && wanted !== undefined && wanted !== installed) {
-    throw new QueueError('OTHER_SCHEMA', `The queue is already installed in schema "${installed}" of this database`, {
-      hint: `pgbq install --schema ${installed}`,
-    })
+    throw new QueueError(
+      'OTHER_SCHEMA',
+      `The queue is already installed in schema "${installed}" of this database`,
+      {
+        hint: `pgbq install --schema ${installed}`,
+      },
+    )
   }
   return installed ?? wanted ?? 'public'
 }
 
 function refuseServer(installation: Installation): void {
   if (installation.server_version < 130000) {
-    throw new QueueError('SERVER_TOO_OLD', 'The server is older than PostgreSQL 13', { hint: 'upgrade the server' })
+    throw new QueueError('SERVER_TOO_OLD', 'The server is older than PostgreSQL 13', {
+      hint: 'upgrade the server',
+    })
   }
   if (installation.in_recovery) {
-    throw new QueueError('READ_ONLY', `The server of database "${installation.database}" is a read-only standby`, {
-      hint: 'connect to the primary server',
-    })
+    throw new QueueError(
+      'READ_ONLY',
+      `The server of database "${installation.database}" is a read-only standby`,
+      {
+        hint: 'connect to the primary server',
+      },
+    )
   }
   if (installation.extension !== null) {
     throw new QueueError(
@@ -159,13 +189,21 @@ function refuseServer(installation: Installation): void {
 function explain(error: unknown, database: Database): unknown {
   const { code, message } = error as { code?: string; message: string }
   if (code === '42501') {
-    return new QueueError('NOT_ALLOWED', `The role "${database.target.config.user}" may not install the queue: ${message}`, {
-      cause: error,
-      hint: 'install as the owner of the database',
-    })
+    return new QueueError(
+      'NOT_ALLOWED',
+      `The role "${database.target.config.user}" may not install the queue: ${message}`,
+      {
+        cause: error,
+        hint: 'install as the owner of the database',
+      },
+    )
   }
   if (code === '42704' && /role/.test(message)) {
-    return new QueueError('UNKNOWN_ROLE', message.replace(/^./, (c) => c.toUpperCase()), { cause: error })
+    return new QueueError(
+      'UNKNOWN_ROLE',
+      message.replace(/^./, (c) => c.toUpperCase()),
+      { cause: error },
+    )
   }
   if (code === '55P03') {
     return new QueueError('LOCKED', 'Another session held a lock on the queue for 20 s', {

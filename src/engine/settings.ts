@@ -59,14 +59,18 @@ export interface SettingProblem extends Row {
 }
 
 export async function readParameters(database: Database): Promise<Parameter[]> {
-  const rows = await database.query<{ lane: string; name: string; value: string; source: string }>(namedQuery('settings'))
+  const rows = await database.query<{ lane: string; name: string; value: string; source: string }>(
+    namedQuery('settings'),
+  )
   const cap = Number(rows.find((r) => r.lane === '' && r.name === 'max_parallel_running_tasks_count')?.value)
   return rows.map(({ lane, name, value, source }) => ({
     name,
     topic: lane === '' ? null : lane.slice(1),
     value: name === 'paused' ? value === 'true' : Number(value),
     source,
-    ...(lane !== '' && name === 'max_parallel_running_tasks_count' && Number(value) > cap ? { capped: true } : {}),
+    ...(lane !== '' && name === 'max_parallel_running_tasks_count' && Number(value) > cap
+      ? { capped: true }
+      : {}),
   }))
 }
 
@@ -75,6 +79,11 @@ export function readProblems(database: Database): Promise<SettingProblem[]> {
 }
 
 /** Stores one value for the queue (lane '') or a topic's lane, null removes it. Errors: INVALID_VALUE. */
-export async function storeParameter(database: Database, lane: string, name: string, value: string | null): Promise<void> {
+export async function storeParameter(
+  database: Database,
+  lane: string,
+  name: string,
+  value: string | null,
+): Promise<void> {
   await database.query('select background_queue.set_parameter($1, $2, $3)', [lane, name, value])
 }

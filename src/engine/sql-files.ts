@@ -35,7 +35,10 @@ export function readFunctions(): string {
 /** Puts the chosen schema where the files say :"schema". Errors: INVALID_SCHEMA. */
 export function inSchema(text: string, schema: string): string {
   if (!/^[^"'\\%$\0]{1,63}$/.test(schema) || schema.startsWith('pg_')) {
-    throw usageError('INVALID_SCHEMA', `Expected a schema name without quotes or $ and not beginning with pg_, got "${schema}"`)
+    throw usageError(
+      'INVALID_SCHEMA',
+      `Expected a schema name without quotes or $ and not beginning with pg_, got "${schema}"`,
+    )
   }
   return text.replaceAll(':"schema"', `"${schema}"`)
 }

@@ -2,7 +2,10 @@ import type { Database, Row } from './database/database.js'
 import { readLanes, type TopicLimits } from './settings.js'
 import { inSchema, namedQuery } from './sql-files.js'
 
-export type StateCounts = Record<'pending' | 'running' | 'retrying' | 'failed' | 'finished' | 'cancelled', number>
+export type StateCounts = Record<
+  'pending' | 'running' | 'retrying' | 'failed' | 'finished' | 'cancelled',
+  number
+>
 
 export interface TopicStatus extends TopicLimits {
   topic: string | null
@@ -20,14 +23,23 @@ export interface QueueStatus {
   stranded_roles: Row[]
 }
 
-const noCounts = (): StateCounts => ({ pending: 0, running: 0, retrying: 0, failed: 0, finished: 0, cancelled: 0 })
+const noCounts = (): StateCounts => ({
+  pending: 0,
+  running: 0,
+  retrying: 0,
+  failed: 0,
+  finished: 0,
+  cancelled: 0,
+})
 
 /** Counts by topic and state, who works, what failed last. Reads in one snapshot. */
 export async function readStatus(database: Database, schema: string): Promise<QueueStatus> {
   const ask = <T extends Row>(name: string) => database.query<T>(inSchema(namedQuery(name), schema))
   return database.transaction(async () => {
     await database.query('set transaction isolation level repeatable read, read only')
-    const counts = await ask<{ topic: string | null; state: keyof StateCounts; count: number }>('state_counts')
+    const counts = await ask<{ topic: string | null; state: keyof StateCounts; count: number }>(
+      'state_counts',
+    )
     const { queue, topics } = await readLanes(database)
     const [due] = await ask<{ sec: number | null }>('oldest_due')
     return {
@@ -50,7 +62,11 @@ function sum(counts: Count[]): StateCounts {
   return total
 }
 
-function byTopic(counts: Count[], limits: Map<string | null, TopicLimits>, queue: TopicLimits): TopicStatus[] {
+function byTopic(
+  counts: Count[],
+  limits: Map<string | null, TopicLimits>,
+  queue: TopicLimits,
+): TopicStatus[] {
   const names = [...new Set([...counts.map((c) => c.topic), ...limits.keys()])]
   return names
     .sort((a, b) => (a ?? '').localeCompare(b ?? ''))

@@ -69,7 +69,8 @@ function optionsJson(options: TaskOptions | undefined): string | null {
 /** One task without its secrets. Errors: UNKNOWN_TASK. */
 export async function findTask(database: Database, schema: string, id: bigint): Promise<TaskRow> {
   const [row] = await database.query<TaskRow>(inSchema(namedQuery('task'), schema), [id])
-  if (!row) throw new QueueError('UNKNOWN_TASK', `No task has the id ${id}`, { hint: 'pgbq status --limit 20' })
+  if (!row)
+    throw new QueueError('UNKNOWN_TASK', `No task has the id ${id}`, { hint: 'pgbq status --limit 20' })
   return publicRow(row)
 }
 

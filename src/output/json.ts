@@ -2,7 +2,13 @@
 export function toJson(value: unknown, indent = 2, depth = 0): string {
   if (typeof value === 'bigint') return value.toString()
   if (Buffer.isBuffer(value)) return JSON.stringify(value.toString('hex'))
-  if (Array.isArray(value)) return list(value.map((v) => toJson(v ?? null, indent, depth + 1)), '[]', indent, depth)
+  if (Array.isArray(value))
+    return list(
+      value.map((v) => toJson(v ?? null, indent, depth + 1)),
+      '[]',
+      indent,
+      depth,
+    )
   if (value !== null && typeof value === 'object' && !('toJSON' in value)) {
     const entries = Object.entries(value).filter(([, v]) => v !== undefined)
     return list(

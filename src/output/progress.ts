@@ -6,7 +6,9 @@ export function progressLine(what: string): { show(count: number, of?: number): 
     show(count, of) {
       if (!isShown || Date.now() - last < 100) return
       last = Date.now()
-      process.stderr.write(`\r\x1b[K${count.toLocaleString('en')}${of === undefined ? '' : ` of ${of.toLocaleString('en')}`} ${what}`)
+      process.stderr.write(
+        `\r\x1b[K${count.toLocaleString('en')}${of === undefined ? '' : ` of ${of.toLocaleString('en')}`} ${what}`,
+      )
     },
     clear() {
       if (isShown && last > 0) process.stderr.write('\r\x1b[K')

@@ -7,7 +7,8 @@ import { oneLine, renderTable } from './table.js'
 /** The queue at a glance, for people. */
 export function statusText(status: QueueStatus): string {
   const parts = [topicsTable(status), workersText(status)]
-  if (status.oldest_due_sec !== null) parts.push(`Oldest due task: waiting for ${sayDuration(status.oldest_due_sec)}`)
+  if (status.oldest_due_sec !== null)
+    parts.push(`Oldest due task: waiting for ${sayDuration(status.oldest_due_sec)}`)
   for (const { role, count } of status.stranded_roles) {
     parts.push(chalk.yellow(`No worker runs tasks of role "${role}": ${count} due`))
   }
@@ -18,7 +19,9 @@ export function statusText(status: QueueStatus): string {
 function topicsTable({ topics, states }: QueueStatus): string {
   if (topics.length === 0) return 'No tasks'
   const line = (counts: StateCounts) =>
-    TASK_STATES.map((state) => (counts[state] === 0 ? chalk.dim('0') : colorState(state, String(counts[state]))))
+    TASK_STATES.map((state) =>
+      counts[state] === 0 ? chalk.dim('0') : colorState(state, String(counts[state])),
+    )
   const rows = topics.map((t) => [
     t.topic ?? chalk.dim('(no topic)'),
     ...line(t.states),
@@ -37,12 +40,19 @@ function workersText({ workers, supervisors }: QueueStatus): string {
     String(w.since).slice(0, 19).replace('T', ' '),
   ])
   const head = `${supervisors.length} supervisor${supervisors.length === 1 ? '' : 's'}, ${workers.length} worker${workers.length === 1 ? '' : 's'}`
-  return rows.length === 0 ? head : `${head}\n${renderTable(['worker', 'host/pid', 'role', 'state', 'since'], rows)}`
+  return rows.length === 0
+    ? head
+    : `${head}\n${renderTable(['worker', 'host/pid', 'role', 'state', 'since'], rows)}`
 }
 
 function failuresTable(failures: Row[]): string {
   return renderTable(
     ['failed', 'topic', 'at', 'error'],
-    failures.map((f) => [String(f.id), String(f.topic ?? ''), String(f.closed_at).slice(0, 19).replace('T', ' '), oneLine(String(f.errors), 70)]),
+    failures.map((f) => [
+      String(f.id),
+      String(f.topic ?? ''),
+      String(f.closed_at).slice(0, 19).replace('T', ' '),
+      oneLine(String(f.errors), 70),
+    ]),
   )
 }

@@ -7,7 +7,9 @@ import { oneLine, renderTable } from './table.js'
 /** How a task ended, in one or a few lines. */
 export function sayOutcome(task: TaskRow): string {
   const took = seconds(task)
-  const effect = task.command_tag ? `: ${task.command_tag}${task.rows_affected === null ? '' : ` ${task.rows_affected}`}` : ''
+  const effect = task.command_tag
+    ? `: ${task.command_tag}${task.rows_affected === null ? '' : ` ${task.rows_affected}`}`
+    : ''
   const head = `Task ${task.id} ${colorState(task.state)}${took === null ? '' : ` in ${sayDuration(took)}`}`
   return task.state === 'finished' ? `${head}${effect}` : `${head}\n${task.errors ?? ''}`.trimEnd()
 }
@@ -42,7 +44,11 @@ export function taskDetail(task: TaskRow, attempts: Row[]): string {
   const fields = Object.entries(task)
     .filter(([name, value]) => value !== null && !['sql_statement', 'errors', 'id'].includes(name))
     .map(([name, value]) => [chalk.dim(name), name === 'state' ? colorState(String(value)) : String(value)])
-  const parts = [`${chalk.bold(`Task ${task.id}`)}`, renderTable(['', ''], fields).replace(/^\s*\n/, ''), task.sql_statement]
+  const parts = [
+    `${chalk.bold(`Task ${task.id}`)}`,
+    renderTable(['', ''], fields).replace(/^\s*\n/, ''),
+    task.sql_statement,
+  ]
   if (task.errors !== null) parts.push(chalk.red(task.errors))
   if (attempts.length > 0) parts.push(attemptsTable(attempts))
   return parts.join('\n\n')
@@ -51,6 +57,11 @@ export function taskDetail(task: TaskRow, attempts: Row[]): string {
 function attemptsTable(attempts: Row[]): string {
   return renderTable(
     ['ended', 'outcome', 'sqlstate', 'message'],
-    attempts.map((a) => [String(a.ended_at).slice(0, 19).replace('T', ' '), String(a.outcome), String(a.sqlstate ?? ''), oneLine(String(a.message ?? ''), 80)]),
+    attempts.map((a) => [
+      String(a.ended_at).slice(0, 19).replace('T', ' '),
+      String(a.outcome),
+      String(a.sqlstate ?? ''),
+      oneLine(String(a.message ?? ''), 80),
+    ]),
   )
 }

@@ -24,7 +24,9 @@ export async function sendCancelRequest(target: ConnectionTarget, key: BackendKe
   await new Promise<void>((resolve, reject) => {
     connection.on('error', (error) => reject(error))
     connection.once('end', () => resolve())
-    connection.once(client.ssl ? 'sslconnect' : 'connect', () => connection.cancel(key.processId, key.secretKey))
+    connection.once(client.ssl ? 'sslconnect' : 'connect', () =>
+      connection.cancel(key.processId, key.secretKey),
+    )
     if (client.ssl) connection.once('connect', () => connection.requestSsl())
     if (client.host.startsWith('/')) connection.connect(`${client.host}/.s.PGSQL.${client.port}`)
     else connection.connect(client.port, client.host)

@@ -1,6 +1,6 @@
 import pg from 'pg'
-import { type ConnectionTarget, describeTarget } from './target.js'
 import { translateError } from './errors.js'
+import { type ConnectionTarget, describeTarget } from './target.js'
 
 export interface BackendKey {
   processId: number
@@ -58,7 +58,10 @@ export class Database {
       ...target.config,
       types,
       application_name: options.applicationName,
-      options: startupOptions(target, { ...(options.keepsDefaults ? {} : CLIENT_SETTINGS), ...options.settings }),
+      options: startupOptions(target, {
+        ...(options.keepsDefaults ? {} : CLIENT_SETTINGS),
+        ...options.settings,
+      }),
       connectionTimeoutMillis: options.connectTimeoutMs ?? 15_000,
       keepAlive: true,
       ...(options.pipeline ? { pipeline: true } : {}),

@@ -12,7 +12,17 @@ const OWN_CODES: Record<string, { code: string; usage?: boolean }> = {
   PQ020: { code: 'INVALID_VALUE', usage: true },
 }
 
-const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTFOUND', 'EHOSTUNREACH', 'ETIMEDOUT', 'ECONNRESET', 'EAI_AGAIN', 'EACCES', 'EPIPE'])
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ENOENT',
+  'ENOTFOUND',
+  'EHOSTUNREACH',
+  'ETIMEDOUT',
+  'ECONNRESET',
+  'EAI_AGAIN',
+  'EACCES',
+  'EPIPE',
+])
 
 interface ServerError extends Error {
   code?: string
@@ -26,7 +36,11 @@ export function translateError(error: unknown, target: string): Error {
   const { code = '', message, hint } = error as ServerError
   const own = OWN_CODES[code]
   if (own) return new QueueError(own.code, message, { hint, usage: own.usage ?? false, cause: error })
-  return connectionError(error as ServerError, target) ?? rightsError(error as ServerError, target) ?? (error as Error)
+  return (
+    connectionError(error as ServerError, target) ??
+    rightsError(error as ServerError, target) ??
+    (error as Error)
+  )
 }
 
 function connectionError(error: ServerError, target: string): QueueError | undefined {
@@ -45,13 +59,21 @@ function connectionError(error: ServerError, target: string): QueueError | undef
     })
   }
   if (code === '3D000') {
-    return new QueueError('DATABASE_MISSING', message.replace(/^./, (c) => c.toUpperCase()), {
-      ...options,
-      hint: 'createdb, or name another database in --database-url',
-    })
+    return new QueueError(
+      'DATABASE_MISSING',
+      message.replace(/^./, (c) => c.toUpperCase()),
+      {
+        ...options,
+        hint: 'createdb, or name another database in --database-url',
+      },
+    )
   }
   if (['53300', '57P03', '57P01', '57P02', '08006'].includes(code)) {
-    return new QueueError('SERVER_UNREACHABLE', `The server of ${target} is not available: ${message}`, options)
+    return new QueueError(
+      'SERVER_UNREACHABLE',
+      `The server of ${target} is not available: ${message}`,
+      options,
+    )
   }
   return undefined
 }
@@ -63,7 +85,7 @@ function rightsError(error: ServerError, target: string): QueueError | undefined
   if (code === '42501' && isOurs) {
     return new QueueError('NOT_ALLOWED', `The role has no right to do that in ${target}: ${message}`, {
       cause: error,
-      hint: 'pgbq install --grant-enqueue ROLE, run by the queue\'s owner',
+      hint: "pgbq install --grant-enqueue ROLE, run by the queue's owner",
     })
   }
   if (code === '25006') {

@@ -24,7 +24,10 @@ export function chosenUrl({ flag, file, env = process.env }: TargetSources): str
 }
 
 /** Reads a connection URL, or libpq's PG* variables and defaults where there is none. Errors: INVALID_URL. */
-export function resolveTarget(url: string | undefined, env: NodeJS.ProcessEnv = process.env): ConnectionTarget {
+export function resolveTarget(
+  url: string | undefined,
+  env: NodeJS.ProcessEnv = process.env,
+): ConnectionTarget {
   if (url === undefined) return { config: defaultConfig(env) }
   if (!/^postgres(ql)?:\/\//.test(url)) {
     throw usageError(
@@ -39,10 +42,20 @@ export function resolveTarget(url: string | undefined, env: NodeJS.ProcessEnv = 
 function parseUrl(url: string, env: NodeJS.ProcessEnv): ClientConfig {
   try {
     const { host, port, ...rest } = parse(url)
-    const config = Object.fromEntries(Object.entries(rest).filter(([, value]) => value != null && value !== ''))
-    return { ...defaultConfig(env), ...config, ...(host ? { host } : {}), ...(port ? { port: Number(port) } : {}) }
+    const config = Object.fromEntries(
+      Object.entries(rest).filter(([, value]) => value != null && value !== ''),
+    )
+    return {
+      ...defaultConfig(env),
+      ...config,
+      ...(host ? { host } : {}),
+      ...(port ? { port: Number(port) } : {}),
+    }
   } catch (cause) {
-    throw usageError('INVALID_URL', `The database URL cannot be read: ${(cause as Error).message.replaceAll(url, '…')}`)
+    throw usageError(
+      'INVALID_URL',
+      `The database URL cannot be read: ${(cause as Error).message.replaceAll(url, '…')}`,
+    )
   }
 }
 
@@ -64,7 +77,9 @@ function socketFolder(port: number): string | undefined {
 
 /** `database "app" at host:5432`, never a password. */
 export function describeTarget({ config }: ConnectionTarget): string {
-  const host = config.host?.startsWith('/') ? config.host : `${config.host ?? 'localhost'}:${config.port ?? 5432}`
+  const host = config.host?.startsWith('/')
+    ? config.host
+    : `${config.host ?? 'localhost'}:${config.port ?? 5432}`
   return `database "${config.database ?? config.user}" at ${host}`
 }
 

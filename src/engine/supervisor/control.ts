@@ -63,17 +63,41 @@ export class Control {
     await this.database.query('listen background_queue')
     const { id } = await this.database.one<{ id: bigint }>(
       'select background_queue.register_supervisor($1, $2, $3, $4, $5, $6) as id',
-      [registration.host, process.pid, registration.version, registration.concurrency, registration.lanes, previousId ?? null],
+      [
+        registration.host,
+        process.pid,
+        registration.version,
+        registration.concurrency,
+        registration.lanes,
+        previousId ?? null,
+      ],
     )
     this.supervisorId = id
     return id
   }
 
-  async registerWorker(host: string, pid: number, role: string, setsRole: boolean, backend: Backend, secret: string): Promise<bigint> {
+  async registerWorker(
+    host: string,
+    pid: number,
+    role: string,
+    setsRole: boolean,
+    backend: Backend,
+    secret: string,
+  ): Promise<bigint> {
     return this.exclusive(async () => {
       const { id } = await this.database.one<{ id: bigint }>(
         'select background_queue.register_worker($1, $2, $3, $4, $5, $6, $7, $8, $9) as id',
-        [this.supervisorId, host, pid, role, setsRole, backend.pid, backend.startedAt, backend.serverStartedAt, secret],
+        [
+          this.supervisorId,
+          host,
+          pid,
+          role,
+          setsRole,
+          backend.pid,
+          backend.startedAt,
+          backend.serverStartedAt,
+          secret,
+        ],
       )
       return id
     })
@@ -81,31 +105,43 @@ export class Control {
 
   tick(wantsWake: boolean, refusedRoles: string[]): Promise<Tick> {
     return this.exclusive(() =>
-      this.database.one<Tick>('select * from background_queue.tick($1, $2, $3)', [this.supervisorId, wantsWake, refusedRoles]),
+      this.database.one<Tick>('select * from background_queue.tick($1, $2, $3)', [
+        this.supervisorId,
+        wantsWake,
+        refusedRoles,
+      ]),
     )
   }
 
   /** Ids rescued, or null while the worker's backend is there. */
   async bury(workerId: bigint, isDeath: boolean, reason: string): Promise<bigint[] | null> {
     const { rescued } = await this.exclusive(() =>
-      this.database.one<{ rescued: bigint[] | null }>('select background_queue.bury_worker($1, $2, $3) as rescued', [
-        workerId,
-        isDeath,
-        reason,
-      ]),
+      this.database.one<{ rescued: bigint[] | null }>(
+        'select background_queue.bury_worker($1, $2, $3) as rescued',
+        [workerId, isDeath, reason],
+      ),
     )
     return rescued
   }
 
   terminate(backendPid: number): Promise<unknown> {
-    return this.exclusive(() => this.database.query('select background_queue.try_terminate($1)', [backendPid]))
+    return this.exclusive(() =>
+      this.database.query('select background_queue.try_terminate($1)', [backendPid]),
+    )
   }
 
   /**
    * Asks for the end of one running attempt and cancels its backend. The row stays locked until the signal is
    * delivered, so that the run cannot end in between and the next task be hit. False: it had ended.
    */
-  requestEnd(workerId: bigint, taskId: bigint, token: string | null, reason: string, by: string, backend: Backend): Promise<boolean> {
+  requestEnd(
+    workerId: bigint,
+    taskId: bigint,
+    token: string | null,
+    reason: string,
+    by: string,
+    backend: Backend,
+  ): Promise<boolean> {
     return this.exclusive(() =>
       this.database.transaction(async () => {
         const { found } = await this.database.one<{ found: boolean }>(
@@ -120,7 +156,10 @@ export class Control {
 
   hasWork(refusedRoles: string[], lanes: string[] | null): Promise<boolean> {
     return this.exclusive(async () => {
-      const row = await this.database.one<{ has: boolean }>('select background_queue.has_work($1, $2) as has', [refusedRoles, lanes])
+      const row = await this.database.one<{ has: boolean }>(
+        'select background_queue.has_work($1, $2) as has',
+        [refusedRoles, lanes],
+      )
       return row.has
     })
   }
@@ -136,13 +175,17 @@ export class Control {
 
   prune(): Promise<number> {
     return this.exclusive(async () => {
-      const { pruned } = await this.database.one<{ pruned: number }>('select background_queue.prune(1000) as pruned')
+      const { pruned } = await this.database.one<{ pruned: number }>(
+        'select background_queue.prune(1000) as pruned',
+      )
       return pruned
     })
   }
 
   async deregister(): Promise<void> {
-    await this.exclusive(() => this.database.query('delete from background_queue.supervisors where id = $1', [this.supervisorId]))
+    await this.exclusive(() =>
+      this.database.query('delete from background_queue.supervisors where id = $1', [this.supervisorId]),
+    )
   }
 
   close(): Promise<void> {
@@ -162,16 +205,24 @@ async function refuseStrangers(database: Database, role: string): Promise<void> 
      from background_queue.installed`,
   )
   if (row.is_member) return
-  throw new QueueError('NOT_OWNER', `The role "${role}" may not supervise the queue, which belongs to "${row.owner}"`, {
-    hint: `run pgbq work as "${row.owner}", or as a role that was granted "${row.owner}"`,
-  })
+  throw new QueueError(
+    'NOT_OWNER',
+    `The role "${role}" may not supervise the queue, which belongs to "${row.owner}"`,
+    {
+      hint: `run pgbq work as "${row.owner}", or as a role that was granted "${row.owner}"`,
+    },
+  )
 }
 
 /** A restored or cloned database must not run production's tasks. */
 async function refuseClones(database: Database): Promise<void> {
   const row = await database.one<{ is_same: boolean } | Record<string, never>>(namedQuery('identity'))
   if (row?.is_same) return
-  throw new QueueError('OTHER_DATABASE', 'The queue was installed in another database or server, of which this one is a copy', {
-    hint: 'pgbq calibrate --adopt, if its tasks shall run here',
-  })
+  throw new QueueError(
+    'OTHER_DATABASE',
+    'The queue was installed in another database or server, of which this one is a copy',
+    {
+      hint: 'pgbq calibrate --adopt, if its tasks shall run here',
+    },
+  )
 }

@@ -23,7 +23,8 @@ export class EndRequests {
   }
 
   watch(worker: WorkerProcess, task: RunningTask): void {
-    const timeoutAt = task.timeoutInSec === null ? Number.POSITIVE_INFINITY : performance.now() + task.timeoutInSec * 1000
+    const timeoutAt =
+      task.timeoutInSec === null ? Number.POSITIVE_INFINITY : performance.now() + task.timeoutInSec * 1000
     this.watched.set(worker, {
       task,
       timeoutAt,
@@ -39,12 +40,20 @@ export class EndRequests {
 
   /** When the next deadline falls, on the clock of performance.now(). */
   get nextAt(): number {
-    const times = [...this.watched.values()].map((w) => Math.min(w.isRequested ? w.terminateAt : w.timeoutAt, w.killAt))
+    const times = [...this.watched.values()].map((w) =>
+      Math.min(w.isRequested ? w.terminateAt : w.timeoutAt, w.killAt),
+    )
     return Math.min(Number.POSITIVE_INFINITY, ...times)
   }
 
   /** Asks for the end of what a worker runs, if that is still this task (and this attempt, where a token tells it). */
-  async request(worker: WorkerProcess, taskId: bigint, token: string | null, reason: string, by: string): Promise<void> {
+  async request(
+    worker: WorkerProcess,
+    taskId: bigint,
+    token: string | null,
+    reason: string,
+    by: string,
+  ): Promise<void> {
     const watched = this.watched.get(worker)
     if (!watched || watched.task.id !== taskId || worker.id === null || !worker.backend) return
     if (watched.isRequested && reason === 'release') return

@@ -38,7 +38,13 @@ export class Funeral {
   }
 
   /** Takes over a worker whose process is gone; a statement that it left behind is cancelled. */
-  add(worker: WorkerProcess, code: number | null, signal: string | null, reason: string, isStopping: boolean): void {
+  add(
+    worker: WorkerProcess,
+    code: number | null,
+    signal: string | null,
+    reason: string,
+    isStopping: boolean,
+  ): void {
     const isExpected = worker.isStopping || isStopping
     this.dead.add({
       worker,

@@ -4,13 +4,24 @@ import { QueueError } from '../errors.js'
 import { Control } from './control.js'
 
 /** What a database that comes back would not say; a minute of it means that it will not come back. */
-const LASTING = new Set(['LOGIN_REFUSED', 'DATABASE_MISSING', 'NOT_INSTALLED', 'NOT_OWNER', 'OTHER_DATABASE', 'NEWER_SCHEMA', 'OLDER_SCHEMA'])
+const LASTING = new Set([
+  'LOGIN_REFUSED',
+  'DATABASE_MISSING',
+  'NOT_INSTALLED',
+  'NOT_OWNER',
+  'OTHER_DATABASE',
+  'NEWER_SCHEMA',
+  'OLDER_SCHEMA',
+])
 const LASTING_LIMIT_MS = 60_000
 const FIRST_DELAY_MS = 100
 const LAST_DELAY_MS = 3000
 
 /** Tries for as long as it takes; undefined once `isStopping`. Errors: a lasting one that lasted a minute. */
-export async function reconnect(target: ConnectionTarget, isStopping: () => boolean): Promise<Control | undefined> {
+export async function reconnect(
+  target: ConnectionTarget,
+  isStopping: () => boolean,
+): Promise<Control | undefined> {
   let lastingSince: number | undefined
   for (let delayMs = FIRST_DELAY_MS; !isStopping(); delayMs = Math.min(delayMs * 2, LAST_DELAY_MS)) {
     try {

@@ -95,7 +95,11 @@ export class Supervisor {
   }
 
   private get isDone(): boolean {
-    return this.isStopping && this.pool.workers.size === 0 && (this.funeral.isEmpty || this.control.database.lost !== undefined)
+    return (
+      this.isStopping &&
+      this.pool.workers.size === 0 &&
+      (this.funeral.isEmpty || this.control.database.lost !== undefined)
+    )
   }
 
   private get refusedRoles(): string[] {
@@ -132,9 +136,14 @@ export class Supervisor {
     const tick = await this.control.tick(this.wantsWake(), this.refusedRoles)
     if (!tick.is_registered) return this.attach(this.control)
     this.slots = Math.min(this.options.concurrency ?? MAX_SLOTS, tick.max_running, MAX_SLOTS)
-    this.nextDueAt = tick.next_due_ms === null ? Number.POSITIVE_INFINITY : performance.now() + tick.next_due_ms
+    this.nextDueAt =
+      tick.next_due_ms === null ? Number.POSITIVE_INFINITY : performance.now() + tick.next_due_ms
     if (tick.rescued.length > 0) {
-      this.options.emit({ event: 'rescued', taskIds: tick.rescued, reason: 'their supervisor or host was gone' })
+      this.options.emit({
+        event: 'rescued',
+        taskIds: tick.rescued,
+        reason: 'their supervisor or host was gone',
+      })
     }
     this.shrink()
     for (const role of tick.due_roles) this.serve(role)
@@ -231,7 +240,8 @@ export class Supervisor {
     if (this.stopRequests > 1) this.stopAt = Math.min(this.stopAt, now)
     if (now < this.stopAt) return
     for (const worker of this.pool.workers) {
-      if (worker.task) await this.ends.request(worker, worker.task.id, worker.task.token, 'release', this.control.role)
+      if (worker.task)
+        await this.ends.request(worker, worker.task.id, worker.task.token, 'release', this.control.role)
       else if (now > this.stopAt + 1000) worker.kill()
     }
   }
@@ -291,7 +301,8 @@ export class Supervisor {
       this.ends.forget(worker)
       this.tell(worker, message)
     } else if (message.type === 'idle') {
-      if (message.waitMs !== null) this.nextDueAt = Math.min(this.nextDueAt, performance.now() + message.waitMs)
+      if (message.waitMs !== null)
+        this.nextDueAt = Math.min(this.nextDueAt, performance.now() + message.waitMs)
       if (this.allBusySince !== undefined) this.tickSoon(0)
     } else {
       worker.exitReason = message.message
@@ -307,12 +318,22 @@ export class Supervisor {
     else this.options.emit({ event: state, ...common, ...(error ? { error } : {}) })
   }
 
-  private async register(worker: WorkerProcess, { backend }: FromWorker & { type: 'connected' }): Promise<void> {
+  private async register(
+    worker: WorkerProcess,
+    { backend }: FromWorker & { type: 'connected' },
+  ): Promise<void> {
     const secret = randomBytes(16).toString('hex')
     worker.backend = backend
     try {
       const setsRole = this.options.runAs === 'set-role'
-      worker.id = await this.control.registerWorker(this.host, worker.pid, worker.role, setsRole, backend, secret)
+      worker.id = await this.control.registerWorker(
+        this.host,
+        worker.pid,
+        worker.role,
+        setsRole,
+        backend,
+        secret,
+      )
       worker.state = 'busy'
       worker.send({ type: 'register', workerId: worker.id, secret })
     } catch {

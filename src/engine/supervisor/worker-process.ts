@@ -1,7 +1,13 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { ConnectionTarget } from '../database/target.js'
-import { type Backend, type FromWorker, type RunningTask, type ToWorker, WORKER_TARGET_ENV } from '../worker/ipc.js'
+import {
+  type Backend,
+  type FromWorker,
+  type RunningTask,
+  type ToWorker,
+  WORKER_TARGET_ENV,
+} from '../worker/ipc.js'
 
 const ENTRY = fileURLToPath(new URL('../worker/entry.js', import.meta.url))
 

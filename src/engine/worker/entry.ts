@@ -1,7 +1,13 @@
 /** The program of a worker's process, forked by the supervisor. It loads nothing but `pg` and the loop. */
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
-import { EXIT_CONNECTION_LOST, EXIT_REFUSED, type FromWorker, type ToWorker, WORKER_TARGET_ENV } from './ipc.js'
+import {
+  EXIT_CONNECTION_LOST,
+  EXIT_REFUSED,
+  type FromWorker,
+  type ToWorker,
+  WORKER_TARGET_ENV,
+} from './ipc.js'
 import { WorkerSession } from './session.js'
 import { Worker } from './worker.js'
 
@@ -46,11 +52,18 @@ async function leave(session: WorkerSession): Promise<void> {
 }
 
 function fail(error: unknown): void {
-  if (error instanceof QueueError && ['LOGIN_REFUSED', 'DATABASE_MISSING', 'NOT_INSTALLED', 'NOT_ALLOWED'].includes(error.code)) {
+  if (
+    error instanceof QueueError &&
+    ['LOGIN_REFUSED', 'DATABASE_MISSING', 'NOT_INSTALLED', 'NOT_ALLOWED'].includes(error.code)
+  ) {
     report({ type: 'refused', code: error.code, message: error.message })
     process.exit(EXIT_REFUSED)
   }
-  report({ type: 'refused', code: (error as { code?: string }).code ?? '', message: (error as Error).message })
+  report({
+    type: 'refused',
+    code: (error as { code?: string }).code ?? '',
+    message: (error as Error).message,
+  })
   process.exit(EXIT_CONNECTION_LOST)
 }
 

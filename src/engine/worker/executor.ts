@@ -15,7 +15,15 @@ const FINISH = 'select background_queue.finish($1, $2, $3, $4)'
 const STEP = 'select background_queue.step($1, $2, $3)'
 
 /** Tags of commands that end or open a transaction; each names what the task's text itself was. */
-const TRANSACTION_TAGS = new Set(['BEGIN', 'START TRANSACTION', 'COMMIT', 'ROLLBACK', 'PREPARE TRANSACTION', 'SAVEPOINT', 'RELEASE'])
+const TRANSACTION_TAGS = new Set([
+  'BEGIN',
+  'START TRANSACTION',
+  'COMMIT',
+  'ROLLBACK',
+  'PREPARE TRANSACTION',
+  'SAVEPOINT',
+  'RELEASE',
+])
 
 /** An attempt that must not be repeated, with the reason. */
 export class FinalTaskError extends Error {
@@ -68,7 +76,8 @@ async function runInside(session: WorkerSession, claim: Claim): Promise<Statemen
     await session.begin(claim.isolation)
     result = await runSeveral(session, claim)
   }
-  if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction) throw transactionControl(result.tag ?? '')
+  if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
+    throw transactionControl(result.tag ?? '')
   await session.commitWith(FINISH, [claim.id, claim.token, result.rows, result.tag])
   return result
 }
@@ -77,7 +86,9 @@ async function runInside(session: WorkerSession, claim: Claim): Promise<Statemen
 async function runSeveral(session: WorkerSession, claim: Claim): Promise<StatementResult> {
   const statements = await parseStatements(claim.sql)
   if (statements === undefined) {
-    const row = await session.database.one<{ rows: bigint }>('select background_queue.run_text($1) as rows', [claim.sql])
+    const row = await session.database.one<{ rows: bigint }>('select background_queue.run_text($1) as rows', [
+      claim.sql,
+    ])
     await session.database.query('set constraints all immediate')
     return { tag: null, rows: Number(row.rows) }
   }
@@ -158,7 +169,11 @@ function isSeveralCommands({ code, routine }: ServerError): boolean {
  * them too, SET TRANSACTION has 25001), so the server's routine counts; it is never translated.
  */
 function isRefusedInTransaction({ code, routine, where }: ServerError): boolean {
-  return code === '25001' && /^PreventIn(Transaction|TransactionBlock|TransactionChain)/.test(routine ?? '') && !where
+  return (
+    code === '25001' &&
+    /^PreventIn(Transaction|TransactionBlock|TransactionChain)/.test(routine ?? '') &&
+    !where
+  )
 }
 
 async function mustRunOutside(error: ServerError, claim: Claim): Promise<boolean> {

@@ -35,8 +35,7 @@ export async function parseStatements(text: string): Promise<Statement[] | undef
 }
 
 /** Every transaction command has one of these words, so a text without them needs no parser to be cleared. */
-const TRANSACTION_WORDS =
-  /\b(abort|begin|commit|end|prepare|release|rollback|savepoint|start)\b/i
+const TRANSACTION_WORDS = /\b(abort|begin|commit|end|prepare|release|rollback|savepoint|start)\b/i
 
 /** The first top-level transaction command of a text, as it is written; undefined if there is none. */
 export async function findTransactionControl(text: string): Promise<string | undefined> {
@@ -54,7 +53,9 @@ export function runsOutsideTransaction({ kind, node }: Statement): boolean {
     case 'DropStmt':
       return node.concurrent === true
     case 'ReindexStmt':
-      return node.kind !== 'REINDEX_OBJECT_TABLE' && node.kind !== 'REINDEX_OBJECT_INDEX' ? true : hasOption(node, 'concurrently')
+      return node.kind !== 'REINDEX_OBJECT_TABLE' && node.kind !== 'REINDEX_OBJECT_INDEX'
+        ? true
+        : hasOption(node, 'concurrently')
     case 'ClusterStmt':
       return node.relation === undefined
     case 'CreatedbStmt':
@@ -81,17 +82,43 @@ function hasOption(node: Record<string, unknown>, name: string): boolean {
 
 /** Statements that leave nothing in the session, so that a later one can start without them. */
 const STATELESS = new Set([
-  'InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt', 'VacuumStmt', 'IndexStmt', 'ReindexStmt', 'CreateStmt',
-  'AlterTableStmt', 'DropStmt', 'TruncateStmt', 'RefreshMatViewStmt', 'ClusterStmt', 'CallStmt', 'DoStmt',
-  'CreateTableAsStmt', 'ViewStmt', 'CommentStmt', 'GrantStmt', 'CreatedbStmt', 'DropdbStmt', 'AlterSystemStmt',
-  'NotifyStmt', 'CheckPointStmt', 'EmptyStmt', 'VariableShowStmt', 'ExplainStmt',
+  'InsertStmt',
+  'UpdateStmt',
+  'DeleteStmt',
+  'MergeStmt',
+  'VacuumStmt',
+  'IndexStmt',
+  'ReindexStmt',
+  'CreateStmt',
+  'AlterTableStmt',
+  'DropStmt',
+  'TruncateStmt',
+  'RefreshMatViewStmt',
+  'ClusterStmt',
+  'CallStmt',
+  'DoStmt',
+  'CreateTableAsStmt',
+  'ViewStmt',
+  'CommentStmt',
+  'GrantStmt',
+  'CreatedbStmt',
+  'DropdbStmt',
+  'AlterSystemStmt',
+  'NotifyStmt',
+  'CheckPointStmt',
+  'EmptyStmt',
+  'VariableShowStmt',
+  'ExplainStmt',
 ])
 
 /** Whether a rescue may go on behind these statements; SET is repeated, other traces in the session are not known. */
 export function leavesNoSessionState({ kind, node }: Statement): boolean {
   if (!STATELESS.has(kind)) return false
   const text = JSON.stringify(node)
-  return !/"relpersistence":"t"/.test(text) && !/"sval":"(set_config|pg_(try_)?advisory_lock(_shared)?|setseed)"/.test(text)
+  return (
+    !/"relpersistence":"t"/.test(text) &&
+    !/"sval":"(set_config|pg_(try_)?advisory_lock(_shared)?|setseed)"/.test(text)
+  )
 }
 
 /** SET and RESET, which a rescue repeats before it goes on. */

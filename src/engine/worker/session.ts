@@ -38,11 +38,18 @@ export class WorkerSession {
 
   static async open(target: ConnectionTarget): Promise<WorkerSession> {
     const connect = (settings: Record<string, string>) =>
-      Database.connect(target, { applicationName: 'pg_background_queue worker', pipeline: true, settings, keepsDefaults: true })
-    const database = await connect({ ...SETTINGS, client_connection_check_interval: '500' }).catch((error) => {
-      if (error.code !== '42704') throw error
-      return connect(SETTINGS)
-    })
+      Database.connect(target, {
+        applicationName: 'pg_background_queue worker',
+        pipeline: true,
+        settings,
+        keepsDefaults: true,
+      })
+    const database = await connect({ ...SETTINGS, client_connection_check_interval: '500' }).catch(
+      (error) => {
+        if (error.code !== '42704') throw error
+        return connect(SETTINGS)
+      },
+    )
     const session = new WorkerSession(database)
     await session.readDefaults()
     return session
@@ -88,7 +95,10 @@ export class WorkerSession {
 
   async clean(): Promise<void> {
     this.isDirty = false
-    await settle([this.database.query(CLEAN), this.database.query(`select pg_catalog.setseed(${Math.random()})`)])
+    await settle([
+      this.database.query(CLEAN),
+      this.database.query(`select pg_catalog.setseed(${Math.random()})`),
+    ])
   }
 
   /** BEGIN must have been answered before a task's text is sent, or the text would commit by itself. */
@@ -124,7 +134,9 @@ export class WorkerSession {
   }
 
   get isInTransaction(): boolean {
-    return (this.database.client as unknown as { getTransactionStatus(): string }).getTransactionStatus() !== 'I'
+    return (
+      (this.database.client as unknown as { getTransactionStatus(): string }).getTransactionStatus() !== 'I'
+    )
   }
 }
 

@@ -58,7 +58,8 @@ export class Worker {
   async abandon(): Promise<void> {
     this.isOrphan = true
     this.stop()
-    if (this.isRunning) await sendCancelRequest(this.target, this.session.database.backendKey).catch(() => undefined)
+    if (this.isRunning)
+      await sendCancelRequest(this.target, this.session.database.backendKey).catch(() => undefined)
   }
 
   private async sleep(waitMs: number | null): Promise<void> {
@@ -135,7 +136,9 @@ function describe(claim: Claim): RunningTask {
 
 function toTaskError(error: Error): TaskError {
   if (error instanceof FinalTaskError) return error.task
-  const source = (error instanceof QueueError && error.cause instanceof Error ? error.cause : error) as Error & {
+  const source = (
+    error instanceof QueueError && error.cause instanceof Error ? error.cause : error
+  ) as Error & {
     code?: string
     detail?: string
     hint?: string
