@@ -180,3 +180,26 @@ begin
   perform count(*) from background_queue.take_cancel_requests();
   select count(*) into after from :"schema".pg_background_tasks t where t.state = 'running';
 end $$;
+
+-- due: waiting tasks that a claim could take now, were there room; active: running ones; the queue's limit
+create or replace function background_queue.load(out due bigint, out active bigint, out max_running integer)
+language sql volatile as $$
+  select
+    (select count(*) from :"schema".pg_background_tasks t left join background_queue.lanes l
+       on l.lane = '/' || coalesce(t.topic, '')
+     where t.state in ('pending', 'retrying') and t.run_at <= clock_timestamp() and t.lane <> '!'
+       and not (q.paused or coalesce(l.paused, false) or q.max_running = 0 or coalesce(l.max_running, 1) = 0)),
+    (select count(*) from :"schema".pg_background_tasks t where t.state = 'running'), q.max_running
+  from background_queue.lanes q where q.lane = ''
+$$;
+
+-- Let the queue of a restored or cloned database run here: note the server and database, and give waiting tasks
+-- the oid that their role has now, by its name.
+create or replace function background_queue.adopt() returns void language plpgsql as $$
+begin
+  update background_queue.queue set system_identifier = c.system_identifier, database_oid = d.oid
+  from pg_control_system() c, pg_database d where d.datname = current_database();
+  update :"schema".pg_background_tasks t set enqueued_by_oid = r.oid, lane = background_queue.lane_of(t.topic)
+  from pg_roles r where r.rolname = t.enqueued_by and t.state in ('pending', 'retrying')
+    and (t.enqueued_by_oid <> r.oid or t.lane = '!');
+end $$;

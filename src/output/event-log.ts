@@ -1,12 +1,34 @@
+import { appendFileSync, existsSync, renameSync, statSync } from 'node:fs'
 import type { Emit, QueueEvent } from '../engine/events.js'
 import chalk, { colorState } from './color.js'
 import { sayDuration } from './duration.js'
 import { toJson } from './json.js'
 
-/** Prints events: JSON lines on stdout for machines, words on stderr for people. Never a task's SQL. */
+/**
+ * Prints events: JSON lines on stdout for machines, words on stderr for people. Never a task's SQL. A detached
+ * supervisor (PGBQ_LOG_FILE) writes both to its log file.
+ */
 export function eventPrinter(format: 'text' | 'json'): Emit {
-  if (format === 'json') return (event) => void process.stdout.write(`${toJson(toRecord(event), 0)}\n`)
-  return (event) => void process.stderr.write(`${chalk.dim(new Date().toISOString())} ${word(event)}\n`)
+  const file = process.env.PGBQ_LOG_FILE
+  const stream = format === 'json' ? process.stdout : process.stderr
+  const write = file ? cappedWriter(file) : (line: string) => void stream.write(line)
+  if (format === 'json') return (event) => write(`${toJson(toRecord(event), 0)}\n`)
+  return (event) => write(`${chalk.dim(new Date().toISOString())} ${word(event)}\n`)
+}
+
+const LOG_CAP_BYTES = 10_000_000
+
+/** Appends to a file; past the cap what was written becomes FILE.1 and a new file begins. */
+function cappedWriter(file: string): (line: string) => void {
+  let size = existsSync(file) ? statSync(file).size : 0
+  return (line) => {
+    if (size + line.length > LOG_CAP_BYTES) {
+      renameSync(file, `${file}.1`)
+      size = 0
+    }
+    appendFileSync(file, line, { mode: 0o600 })
+    size += line.length
+  }
 }
 
 /** `{time, event, …}` with names as in the table: task_id, worker_id, duration_ms. */

@@ -9,7 +9,7 @@ export function statusText(status: QueueStatus): string {
   const parts = [topicsTable(status), workersText(status)]
   if (status.oldest_due_sec !== null)
     parts.push(`Oldest due task: waiting for ${sayDuration(status.oldest_due_sec)}`)
-  for (const { role, count } of status.stranded_roles) {
+  for (const { role, count } of status.supervisors.length > 0 ? status.stranded_roles : []) {
     parts.push(chalk.yellow(`No worker runs tasks of role "${role}": ${count} due`))
   }
   if (status.failures.length > 0) parts.push(failuresTable(status.failures))
