@@ -20,6 +20,9 @@ export const scopeFlags = {
 
 /** What the `config` commands share: the scope, and looking a parameter up. */
 export abstract class ConfigCommand extends BaseCommand {
+  // the manifest looks only as far up as the first class without a static of its own
+  static override baseFlags = BaseCommand.baseFlags
+
   protected scope(flags: { topic?: string | undefined; 'no-topic'?: boolean | undefined }): Scope {
     if (flags['no-topic'] || flags.topic === '') return { lane: '/', topic: '', words: 'tasks without topic' }
     if (flags.topic === undefined) return { lane: '', topic: null, words: 'the queue' }

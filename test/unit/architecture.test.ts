@@ -1,0 +1,87 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+
+const SRC = fileURLToPath(new URL('../../src/', import.meta.url))
+
+interface Source {
+  path: string
+  text: string
+  /** files of ours and packages that it imports, also lazily */
+  imports: string[]
+}
+
+const sources: Source[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .filter((path) => path.endsWith('.ts'))
+  .map((path) => {
+    const text = readFileSync(join(SRC, path), 'utf8')
+    const names = [...text.matchAll(/(?:from|import\() ?'([^']+)'/g)].map((m) => m[1]!)
+    return { path, text, imports: names.map((name) => resolveImport(path, name)) }
+  })
+
+function resolveImport(from: string, name: string): string {
+  if (!name.startsWith('.')) return name
+  return relative('.', normalize(join(dirname(from), name))).replace(/\.js$/, '.ts')
+}
+
+const offenders = (isBad: (source: Source) => boolean): string[] => sources.filter(isBad).map((s) => s.path)
+
+test('imports run one way: commands, then output and engine, then leaves', () => {
+  expect(
+    offenders(
+      ({ path, imports }) => !path.startsWith('commands/') && imports.some((i) => i.startsWith('commands/')),
+    ),
+  ).toEqual([])
+  expect(
+    offenders(
+      ({ path, imports }) =>
+        /^(engine|embedded|output)\//.test(path) &&
+        imports.some((i) => /^(base-command|config-command)/.test(i)),
+    ),
+  ).toEqual([])
+  expect(
+    offenders(
+      ({ path, imports }) =>
+        /^(engine|embedded)\//.test(path) && imports.some((i) => i.startsWith('output/')),
+    ),
+  ).toEqual([])
+  expect(
+    offenders(
+      ({ path, imports }) => path.startsWith('engine/') && imports.some((i) => i.startsWith('embedded/')),
+    ),
+  ).toEqual([])
+})
+
+test('only the database module imports pg', () => {
+  const isValueImport = /import (?!type)[^\n]* from 'pg'/
+  expect(
+    offenders(({ path, text }) => !path.startsWith('engine/database/') && isValueImport.test(text)),
+  ).toEqual([])
+})
+
+test('neither the engine nor the embedded server prints', () => {
+  expect(
+    offenders(
+      ({ path, text }) => /^(engine|embedded)\//.test(path) && /console\.|process\.std(out|err)/.test(text),
+    ),
+  ).toEqual([])
+})
+
+test("only the worker's entry may end a process", () => {
+  expect(
+    offenders(({ path, text }) => path !== 'engine/worker/entry.ts' && /process\.exit\(/.test(text)),
+  ).toEqual([])
+})
+
+test("a worker's process loads nothing of the command line", () => {
+  const reached = new Set<string>()
+  const visit = (path: string): void => {
+    if (reached.has(path)) return
+    reached.add(path)
+    for (const name of sources.find((s) => s.path === path)?.imports ?? []) visit(name)
+  }
+  visit('engine/worker/entry.ts')
+  const packages = [...reached].filter((name) => !name.endsWith('.ts') && !name.startsWith('node:'))
+  expect(packages.sort()).toEqual(['libpg-query', 'pg', 'pg-connection-string'])
+})
