@@ -3,7 +3,9 @@ import { Database } from './engine/database/database.js'
 import { type ConnectionTarget, chosenUrl, resolveTarget } from './engine/database/target.js'
 import { QueueError, usageError } from './engine/errors.js'
 import { install, requireInstalled } from './engine/migrator.js'
+import { isFlagError, sayFlagError } from './output/flag-error.js'
 import { toJson } from './output/json.js'
+import { plain } from './output/plain.js'
 
 export interface ConnectionFlags {
   'database-url'?: string | undefined
@@ -41,6 +43,9 @@ export abstract class BaseCommand extends Command {
   protected async findTarget(
     flags: ConnectionFlags,
   ): Promise<{ target: ConnectionTarget; isEmbedded: boolean }> {
+    if (flags['database-url'] === '') {
+      throw usageError('INVALID_URL', 'Expected --database-url to name a server, got ""', URL_EXAMPLE)
+    }
     const { readConfigFile } = await import('./engine/config-file.js')
     const file = (await readConfigFile(flags.config))?.config
     const url = flags.embedded
@@ -57,10 +62,19 @@ export abstract class BaseCommand extends Command {
     const { target, isEmbedded } = await this.findTarget(flags)
     this.opened = await Database.connect(target, { applicationName: 'pgbq' })
     if (isEmbedded) await install(this.opened, { schema: flags.schema })
-    this.opened.onNotice((notice) => {
-      if (notice.severity === 'WARNING') this.note(`Warning: ${notice.message}`)
+    this.opened.onNotice(({ severity, message }) => {
+      if (severity === 'WARNING') this.warnOnce(message)
     })
     return this.opened
+  }
+
+  private readonly warnings = new Set<string>()
+
+  /** What the server warns of; it repeats itself where a command asks twice. */
+  protected warnOnce(message: string): void {
+    if (this.warnings.has(message)) return
+    this.warnings.add(message)
+    this.note(`Warning: ${plain(message)}`)
   }
 
   /** A session on an installed queue of this version. */
@@ -71,9 +85,7 @@ export abstract class BaseCommand extends Command {
       throw new QueueError(
         'OTHER_SCHEMA',
         `The queue of this database is in schema "${schema}", not in "${flags.schema}"`,
-        {
-          hint: `leave --schema out, or say --schema ${schema}`,
-        },
+        { hint: `${this.line} --schema ${schema}` },
       )
     }
     return { database, schema }
@@ -90,17 +102,18 @@ export abstract class BaseCommand extends Command {
   }
 
   protected get wantsJson(): boolean {
-    return this.argv.includes('--json')
+    const end = this.argv.indexOf('--')
+    return this.argv.slice(0, end === -1 ? undefined : end).includes('--json')
   }
 
   override async catch(error: Error & { oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof Errors.ExitError) throw error
-    const failure = toQueueError(error)
+    const failure = toQueueError(error, `${this.line} --help`)
     const { code, message, hint } = failure
     if (this.wantsJson) this.log(toJson({ error: { code, message, hint: hint ?? null } }))
     else {
-      this.note(`Error: ${message}`)
-      if (hint) this.note(`Try this: ${hint}`)
+      this.note(`Error: ${plain(message)}`)
+      if (hint) this.note(`Try this: ${plain(hint)}`)
     }
     process.exitCode = failure.usage ? 2 : 1
   }
@@ -108,18 +121,21 @@ export abstract class BaseCommand extends Command {
   override async finally(): Promise<void> {
     await this.opened?.close()
   }
+
+  /** This command as it is typed. */
+  private get line(): string {
+    return ['pgbq', ...(this.id ?? '').split(':')].join(' ').trim()
+  }
 }
+
+const URL_EXAMPLE = 'pgbq status --database-url postgresql://user@host/database'
 
 /** Wrong flags are usage errors; what the server said beyond our rules is passed on with its SQLSTATE. */
-function toQueueError(
-  error: Error & { oclif?: { exit?: number }; code?: string; hint?: string },
-): QueueError {
-  if (error instanceof QueueError) return error
-  if (error instanceof Errors.CLIError)
-    return usageError('USAGE', firstParagraph(error.message), 'add --help')
-  return new QueueError(error.code ?? 'UNEXPECTED', error.message, { hint: error.hint, cause: error })
-}
-
-function firstParagraph(text: string): string {
-  return text.replace(/\nSee more help with --help\n?/, '').trim()
+function toQueueError(error: Error & { code?: string; hint?: string }, help: string): QueueError {
+  if (isFlagError(error)) return usageError('USAGE', sayFlagError(error), help)
+  if (!(error instanceof QueueError)) {
+    return new QueueError(error.code ?? 'UNEXPECTED', error.message, { hint: error.hint, cause: error })
+  }
+  if (!error.usage || error.hint !== undefined) return error
+  return usageError(error.code, error.message, help)
 }

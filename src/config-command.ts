@@ -1,8 +1,8 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from './base-command.js'
 import type { Database } from './engine/database/database.js'
-import { QueueError, usageError } from './engine/errors.js'
-import { type Parameter, readParameters } from './engine/settings.js'
+import { usageError } from './engine/errors.js'
+import { type Parameter, readParameters, unknownParameter } from './engine/settings.js'
 
 /** Where a parameter stands: the whole queue, one topic, or tasks without topic. */
 export interface Scope {
@@ -39,13 +39,7 @@ export abstract class ConfigCommand extends BaseCommand {
   protected async lookUp(database: Database, name: string, scope: Scope): Promise<Parameter> {
     const parameters = await readParameters(database)
     const named = parameters.filter((p) => p.name === name)
-    if (named.length === 0) {
-      const known = [...new Set(parameters.map((p) => p.name))].join(', ')
-      throw new QueueError('UNKNOWN_PARAMETER', `No parameter is named "${name}"`, {
-        hint: `use one of ${known}`,
-        usage: true,
-      })
-    }
+    if (named.length === 0) throw unknownParameter(name, parameters)
     return named.find((p) => p.topic === scope.topic) ?? named.find((p) => p.topic === null)!
   }
 }

@@ -71,7 +71,7 @@ begin
     return null;
   end if;
   return v_config;
-exception when data_exception then
+exception when data_exception or statement_too_complex then
   raise warning 'pg_background_queue.topic_config is ignored: it is not valid JSON: %', sqlerrm;
   return null;
 end $$;
@@ -96,7 +96,8 @@ end $$;
 
 -- the values in force, with their source; a topic's only where it has one of its own
 create or replace function background_queue.effective_values()
-returns table (lane text, name text, value text, source text) language sql stable as $$
+returns table (lane text, name text, value text, source text) language sql stable
+set search_path = pg_catalog, pg_temp as $$
   select distinct on (g.lane, g.name) g.lane, g.name,
     case p.kind when 'boolean' then (g.value::boolean)::text else g.value end, g.source
   from background_queue.given_values() g join background_queue.parameters() p using (name)
@@ -106,7 +107,8 @@ $$;
 
 -- what is given but cannot be obeyed: source, what it says, what was expected
 create or replace function background_queue.setting_problems()
-returns table (source text, lane text, name text, value text, expected text) language plpgsql stable as $$
+returns table (source text, lane text, name text, value text, expected text) language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_text text := background_queue.server_setting('topic_config');
   v_config jsonb := background_queue.parse_topic_config(v_text);
@@ -145,7 +147,8 @@ create or replace function background_queue.wanted_lanes() returns setof backgro
 $$;
 
 -- Make the lanes equal to the settings; true if something changed. The gate keeps claims out while a limit moves.
-create or replace function background_queue.sync_lanes() returns boolean language plpgsql as $$
+create or replace function background_queue.sync_lanes() returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_wanted background_queue.lanes[] := array(select w from background_queue.wanted_lanes() w);
 begin
@@ -178,7 +181,8 @@ begin
 end $$;
 
 -- Move up to p_limit waiting tasks into the lane where they now belong; returns how many moved.
-create or replace function background_queue.relane(p_limit integer) returns integer language plpgsql as $$
+create or replace function background_queue.relane(p_limit integer) returns integer language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_moved integer;
 begin
@@ -206,7 +210,7 @@ begin
     v_value := background_queue.parse_topic_config(v_text) -> coalesce(p_topic, '') ->> 'priority';
     if v_value is not null and not background_queue.is_valid('priority', v_value) then
       raise warning 'The priority "%" of topic "%" in pg_background_queue.topic_config is ignored: expected %',
-        v_value, p_topic, background_queue.refusal('priority', v_value);
+        v_value, coalesce(p_topic, ''), background_queue.refusal('priority', v_value);
       v_value := null;
     end if;
   end if;
@@ -226,13 +230,17 @@ end $$;
 
 -- Store one value (null removes it) and put it in force at once.
 create or replace function background_queue.set_parameter(p_lane text, p_name text, p_value text) returns void
-language plpgsql as $$
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
   if p_value is null then
     delete from background_queue.settings s where s.lane = p_lane and s.name = p_name;
   elsif not background_queue.is_valid(p_name, p_value) then
     raise exception using errcode = 'PQ020', message = format('Expected %s to be %s, got "%s"', p_name,
       background_queue.refusal(p_name, p_value), p_value);
+  elsif p_lane <> '' and p_name in (select p.name from background_queue.parameters() p where not p.per_topic) then
+    raise exception using errcode = 'PQ020',
+      message = format('The parameter %s is for the whole queue, not for a topic', p_name);
   else
     insert into background_queue.settings values (p_lane, p_name, p_value)
     on conflict (lane, name) do update set value = excluded.value;

@@ -37,7 +37,10 @@ begin
     begin
       case v_key
         when 'priority' then v_expected := 'an integer'; priority := v_value::integer;
-        when 'run_at' then v_expected := 'a time'; run_at := v_value::timestamptz;
+        when 'run_at' then
+          -- an infinite time could not be waited for: before 17 it is an error to subtract from it
+          v_expected := 'a time'; run_at := v_value::timestamptz;
+          if not isfinite(run_at) then raise data_exception; end if;
         when 'max_retries' then
           v_expected := 'an integer from 0 to 1000'; max_retries := v_value::integer;
           if max_retries not between 0 and 1000 then raise data_exception; end if;
@@ -45,8 +48,9 @@ begin
           v_expected := 'a number of seconds from 0 to 2147483'; timeout_in_sec := v_value::double precision;
           if not timeout_in_sec between 0 and 2147483 then raise data_exception; end if;
         when 'unique_key' then
-          v_expected := 'a text of 1 to 1000 characters'; unique_key := v_value;
-          if length(v_value) not between 1 and 1000 then raise data_exception; end if;
+          -- of four bytes each they still fit into the index
+          v_expected := 'a text of 1 to 500 characters'; unique_key := v_value;
+          if length(v_value) not between 1 and 500 then raise data_exception; end if;
         when 'mode' then
           v_expected := 'auto, transaction or autocommit'; mode := v_value;
           if v_value not in ('auto', 'transaction', 'autocommit') then raise data_exception; end if;
@@ -120,13 +124,13 @@ end $$;
 create or replace function background_queue.enqueue_many() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
-  v_number bigint;
+  v_bad record;
 begin
-  for v_number in
-    select u.n from unnest(new.statements) with ordinality u(sql, n)
-    where u.sql is null or btrim(u.sql, E' \t\r\n\f\x0b') = '' or length(new.topics[u.n]) > 200 limit 1
+  for v_bad in
+    select u.sql, u.topic from unnest(new.statements, new.topics, new.options) u(sql, topic, options)
+    where u.sql is null or btrim(u.sql, E' \t\r\n\f\x0b') = '' or length(u.topic) > 200 limit 1
   loop
-    perform background_queue.check_task(new.statements[v_number], new.topics[v_number]);
+    perform background_queue.check_task(v_bad.sql, v_bad.topic);
   end loop;
   with topics as materialized (
     select d.topic, background_queue.lane_of(d.topic) as lane, background_queue.default_priority(d.topic) as priority
@@ -167,8 +171,16 @@ declare
   v_lane_is_locked boolean := false;
   v_lane background_queue.lanes;
   v_is_contended boolean := false;
+  v_held text[] := '{}';
+  v_held_before text[];
+  v_key text;
   v_task :"schema".pg_background_tasks;
 begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- a limit is counted behind its lock, by what others have committed until then
+    raise exception using errcode = '25000',
+      message = format('A claim needs READ COMMITTED, got %s', upper(current_setting('transaction_isolation')));
+  end if;
   select * into v_worker from background_queue.workers w
   where w.id = p_worker_id and w.backend_pid = pg_backend_pid() and w.secret_hash = sha256(convert_to(p_secret, 'UTF8'));
   if not found then
@@ -185,62 +197,69 @@ begin
   select s.lanes into v_served from background_queue.supervisors s where s.id = v_worker.supervisor_id;
   v_roles := case when v_worker.sets_role then background_queue.waiting_roles() else array[v_worker.role_oid] end;
 
-  for v_group in
-    select * from background_queue.heads(v_roles, v_served)
-    order by is_due desc, priority, run_at, id
   loop
-    if not v_group.is_due then
-      v_next := least(v_next, case when v_group.is_blocked then v_group.until else v_group.run_at end);
-      continue;
-    end if;
-    if v_group.lane <> '' then
-      v_lane := null;
-      if not v_lane_is_locked then
-        insert into background_queue.lanes (lane, implicit) select v_group.lane, true
-        where not exists (select from background_queue.lanes l where l.lane = v_group.lane) on conflict do nothing;
-        select * into v_lane from background_queue.lanes l where l.lane = v_group.lane for no key update;
-        v_lane_is_locked := true;
-      else
-        select * into v_lane from background_queue.lanes l where l.lane = v_group.lane for no key update skip locked;
+    v_held_before := v_held;
+    for v_group in
+      select * from background_queue.heads(v_roles, v_served, v_held)
+      order by is_due desc, priority, run_at, id
+    loop
+      v_key := concat_ws(' ', v_group.role, v_group.priority, v_group.lane);
+      if not v_group.is_due then
+        v_next := least(v_next, case when v_group.is_blocked then v_group.until
+          when v_key <> all (v_held) then v_group.run_at end);
+        continue;
       end if;
-      -- a new statement sees what others did in this lane before its lock was ours
-      if v_lane.lane is null or (select b.is_blocked from background_queue.lane_state(v_group.lane, v_served) b) then
+      if v_group.lane <> '' then
+        v_lane := null;
+        if not v_lane_is_locked then
+          insert into background_queue.lanes (lane, implicit) select v_group.lane, true
+          where not exists (select from background_queue.lanes l where l.lane = v_group.lane) on conflict do nothing;
+          select * into v_lane from background_queue.lanes l where l.lane = v_group.lane for no key update;
+          v_lane_is_locked := true;
+        else
+          select * into v_lane from background_queue.lanes l where l.lane = v_group.lane for no key update skip locked;
+        end if;
+        -- a new statement sees what others did in this lane before its lock was ours
+        if v_lane.lane is null or (select b.is_blocked from background_queue.lane_state(v_group.lane, v_served) b) then
+          v_is_contended := true;
+          continue;
+        end if;
+      end if;
+      select * into v_task from :"schema".pg_background_tasks t
+      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_group.role and t.lane = v_group.lane
+        and t.priority = v_group.priority and t.run_at <= clock_timestamp()
+      order by t.run_at, t.id limit 1 for no key update skip locked;
+      if not found then
+        v_held := v_held || v_key;
+        continue;
+      end if;
+      if v_group.lane = '' and background_queue.lane_of(v_task.topic) <> '' then
+        -- enqueued while its topic got a limit: not from here
+        update :"schema".pg_background_tasks t set lane = background_queue.lane_of(t.topic) where t.id = v_task.id;
+        v_is_contended := true;
+        continue;
+      elsif v_task.enqueued_by <> pg_get_userbyid(v_task.enqueued_by_oid) then
+        -- the role was renamed, and another may bear the name: the owner has to decide
+        update :"schema".pg_background_tasks t set lane = '!' where t.id = v_task.id;
         v_is_contended := true;
         continue;
       end if;
-    end if;
-    select * into v_task from :"schema".pg_background_tasks t
-    where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_group.role and t.lane = v_group.lane
-      and t.priority = v_group.priority and t.run_at <= clock_timestamp()
-    order by t.run_at, t.id limit 1 for no key update skip locked;
-    if not found then
-      v_is_contended := true;
-      continue;
-    end if;
-    if v_group.lane = '' and background_queue.lane_of(v_task.topic) <> '' then
-      -- enqueued while its topic got a limit: not from here
-      update :"schema".pg_background_tasks t set lane = background_queue.lane_of(t.topic) where t.id = v_task.id;
-      v_is_contended := true;
-      continue;
-    elsif v_task.enqueued_by <> pg_get_userbyid(v_task.enqueued_by_oid) then
-      -- the role was renamed, and another may bear the name: the owner has to decide
-      update :"schema".pg_background_tasks t set lane = '!' where t.id = v_task.id;
-      v_is_contended := true;
-      continue;
-    end if;
-    token := gen_random_uuid();
-    update :"schema".pg_background_tasks t
-    set state = 'running', worker_id = p_worker_id, token_hash = sha256(convert_to(claim.token, 'UTF8')),
-      started_at = clock_timestamp(), closed_at = null, errors = null, rows_affected = null, command_tag = null
-    where t.id = v_task.id;
-    perform set_config('synchronous_commit', 'off', true);
-    task_id := v_task.id; sql_statement := v_task.sql_statement; topic := v_task.topic; mode := v_task.mode;
-    isolation := v_task.isolation; statements_done := v_task.statements_done; role := v_task.enqueued_by;
-    attempt := v_task.retry_count + 1;
-    timeout_in_sec := nullif(coalesce(v_task.timeout_in_sec,
-      (background_queue.topic_settings(v_task.topic)).timeout_in_sec), 0);
-    return;
+      token := gen_random_uuid();
+      update :"schema".pg_background_tasks t
+      set state = 'running', worker_id = p_worker_id, token_hash = sha256(convert_to(claim.token, 'UTF8')),
+        started_at = clock_timestamp(), closed_at = null, errors = null, rows_affected = null, command_tag = null
+      where t.id = v_task.id;
+      perform set_config('synchronous_commit', 'off', true);
+      task_id := v_task.id; sql_statement := v_task.sql_statement; topic := v_task.topic; mode := v_task.mode;
+      isolation := v_task.isolation; statements_done := v_task.statements_done; role := v_task.enqueued_by;
+      attempt := v_task.retry_count + 1;
+      timeout_in_sec := nullif(coalesce(v_task.timeout_in_sec,
+        (background_queue.topic_settings(v_task.topic)).timeout_in_sec), 0);
+      return;
+    end loop;
+    exit when v_held = v_held_before;
   end loop;
+  v_next := case when v_held <> '{}' then least(v_next, clock_timestamp() + interval '100 ms') else v_next end;
   wait_ms := case when v_is_contended then 0
     when v_next is not null then least(greatest(ceil(extract(epoch from v_next - clock_timestamp()) * 1000), 0), 3600000) end;
 end $$;
@@ -315,7 +334,8 @@ end $$;
 -- its supervisor and the server lived and nothing had been asked to stop. A row lock means that somebody is
 -- ending the run right now. Returns the ids.
 create or replace function background_queue.rescue(p_worker_id bigint, p_is_death boolean, p_reason text)
-returns setof bigint language plpgsql as $$
+returns setof bigint language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_task :"schema".pg_background_tasks;
   v_limit integer;
@@ -329,7 +349,7 @@ begin
     end if;
     v_limit := (background_queue.topic_settings(v_task.topic)).max_worker_deaths;
     v_task.rescues := v_task.rescues + 1;
-    v_task.worker_deaths := v_task.worker_deaths + p_is_death::integer;
+    v_task.worker_deaths := v_task.worker_deaths + (p_is_death and v_task.end_requested is null)::integer;
     update :"schema".pg_background_tasks t set rescues = v_task.rescues, worker_deaths = v_task.worker_deaths
     where t.id = v_task.id;
     if v_task.end_requested is not null then
@@ -349,7 +369,8 @@ end $$;
 -- the backend is delivered, so that the signal cannot reach the next task. p_token: of which attempt, null: any.
 -- False: too late.
 create or replace function background_queue.request_end(p_id bigint, p_worker_id bigint, p_token text,
-  p_reason text, p_by name) returns boolean language plpgsql as $$
+  p_reason text, p_by name) returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
   update :"schema".pg_background_tasks t set end_requested = p_reason, end_requested_by = p_by
   where t.id = p_id and t.state = 'running' and t.worker_id = p_worker_id
@@ -358,16 +379,28 @@ begin
   return found;
 end $$;
 
--- cancel and retry by whoever enqueued the task, or a member of the queue's owner
+-- cancel and retry by whoever enqueued the task, or a member of the queue's owner. No row is locked for others, and
+-- none that runs: the caller's transaction may stay open, and the end of the run would have to wait for it.
 create or replace function background_queue.command() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
   v_task :"schema".pg_background_tasks;
 begin
   new.done := false;
-  select * into v_task from :"schema".pg_background_tasks t where t.id = new.task_id for update;
+  select * into v_task from :"schema".pg_background_tasks t where t.id = new.task_id;
   if not found or not (v_task.enqueued_by = new.caller or pg_has_role(new.caller, current_user, 'usage')) then
     return new;
+  elsif v_task.state <> 'running' then
+    begin
+      select * into v_task from :"schema".pg_background_tasks t where t.id = new.task_id for update;
+      if not found then
+        return new;
+      elsif v_task.state = 'running' then
+        raise exception using errcode = 'PQ000';
+      end if;
+    exception when sqlstate 'PQ000' then
+      null; -- claimed meanwhile; its lock is given back here
+    end;
   end if;
   new.done := case new.verb
     when 'cancel' then background_queue.cancel_task(v_task, new.caller)
@@ -375,7 +408,7 @@ begin
   return new;
 end $$;
 
--- cancel: a waiting task at once; a running one is asked for, and its state tells. The caller holds the row.
+-- cancel: a waiting task at once, whose row the caller holds; a running one is asked for, and its state tells.
 create or replace function background_queue.cancel_task(p_task :"schema".pg_background_tasks, p_by name) returns boolean
 language plpgsql as $$
 begin
@@ -418,7 +451,8 @@ begin
 end $$;
 
 -- prune: delete up to p_limit closed tasks that are too old or too many; returns how many
-create or replace function background_queue.prune(p_limit integer) returns integer language plpgsql as $$
+create or replace function background_queue.prune(p_limit integer) returns integer language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_days numeric; v_keep bigint; v_pruned integer := 0; v_surplus bigint;
 begin

@@ -1,15 +1,27 @@
 -- Parts of the transitions. Each is called only from there, by the owner's rights.
 
 -- the values in force for a topic: its own, else the queue's
+-- (plpgsql, here and below: it keeps plans for the session, where SQL functions are planned at each call)
 create or replace function background_queue.topic_settings(p_topic text) returns background_queue.lanes
-language sql stable as $$
-  select q.lane, q.separate, q.implicit, coalesce(l.max_running, q.max_running), coalesce(l.retry_count, q.retry_count),
-    coalesce(l.delay_in_sec, q.delay_in_sec), coalesce(l.timeout_in_sec, q.timeout_in_sec),
-    coalesce(l.retry_max_delay_in_sec, q.retry_max_delay_in_sec), coalesce(l.max_worker_deaths, q.max_worker_deaths),
-    coalesce(l.max_tasks_per_commit, q.max_tasks_per_commit), coalesce(l.paused, q.paused)
-  from background_queue.lanes q left join background_queue.lanes l on l.lane = '/' || coalesce(p_topic, '')
-  where q.lane = ''
-$$;
+language plpgsql stable as $$
+declare
+  v_queue background_queue.lanes;
+  v_lane background_queue.lanes;
+begin
+  select * into v_queue from background_queue.lanes l where l.lane = '';
+  select * into v_lane from background_queue.lanes l where l.lane = '/' || coalesce(p_topic, '');
+  if found then
+    v_queue.max_running := coalesce(v_lane.max_running, v_queue.max_running);
+    v_queue.retry_count := coalesce(v_lane.retry_count, v_queue.retry_count);
+    v_queue.delay_in_sec := coalesce(v_lane.delay_in_sec, v_queue.delay_in_sec);
+    v_queue.timeout_in_sec := coalesce(v_lane.timeout_in_sec, v_queue.timeout_in_sec);
+    v_queue.retry_max_delay_in_sec := coalesce(v_lane.retry_max_delay_in_sec, v_queue.retry_max_delay_in_sec);
+    v_queue.max_worker_deaths := coalesce(v_lane.max_worker_deaths, v_queue.max_worker_deaths);
+    v_queue.max_tasks_per_commit := coalesce(v_lane.max_tasks_per_commit, v_queue.max_tasks_per_commit);
+    v_queue.paused := v_queue.paused or coalesce(v_lane.paused, false);
+  end if;
+  return v_queue;
+end $$;
 
 -- whether a claim may take from this lane now. is_shut: not before somebody changes a setting; until: when the
 -- first of its cooling slots is free again
@@ -45,34 +57,31 @@ end $$;
 
 -- The head of each group (role, lane, priority) of waiting tasks that a claim would look at: due, or why not yet.
 -- A lane that is blocked or has a due head is left at once, so the cost grows with the lanes, not with the tasks.
-create or replace function background_queue.heads(p_roles oid[], p_served text[])
+-- p_held: keys of groups whose due tasks are all locked by others, maybe for long, and which are stepped over.
+create or replace function background_queue.heads(p_roles oid[], p_served text[], p_held text[])
 returns table (role oid, lane text, priority integer, run_at timestamptz, id bigint, is_blocked boolean,
   is_shut boolean, until timestamptz, is_due boolean)
-language sql stable as $$
-  with recursive heads as (
-    select r.role, f.lane, f.priority, h.run_at, h.id, b.is_blocked, b.is_shut, b.until,
-      not b.is_blocked and h.run_at <= clock_timestamp() as is_due
-    from unnest(p_roles) r(role)
-    cross join lateral (select t.lane, t.priority from :"schema".pg_background_tasks t
-      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = r.role order by t.lane, t.priority limit 1) f
-    cross join lateral background_queue.lane_state(f.lane, p_served) b
-    cross join lateral (select t.run_at, t.id from :"schema".pg_background_tasks t
-      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = r.role and t.lane = f.lane
-        and t.priority = f.priority order by t.run_at, t.id limit 1) h
-    union all
-    select g.role, f.lane, f.priority, h.run_at, h.id, b.is_blocked, b.is_shut, b.until,
-      not b.is_blocked and h.run_at <= clock_timestamp()
-    from heads g
-    cross join lateral (select t.lane, t.priority from :"schema".pg_background_tasks t
-      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = g.role
-        and (t.lane, t.priority) > (g.lane, case when g.is_blocked or g.is_due then 2147483647 else g.priority end)
-      order by t.lane, t.priority limit 1) f
-    cross join lateral background_queue.lane_state(f.lane, p_served) b
-    cross join lateral (select t.run_at, t.id from :"schema".pg_background_tasks t
-      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = g.role and t.lane = f.lane
-        and t.priority = f.priority order by t.run_at, t.id limit 1) h)
-  select * from heads
-$$;
+language plpgsql stable as $$
+declare
+  v_passed_priority integer;
+begin
+  foreach role in array p_roles loop
+    select t.lane, t.priority, t.run_at, t.id into lane, priority, run_at, id from :"schema".pg_background_tasks t
+    where t.state in ('pending', 'retrying') and t.enqueued_by_oid = heads.role
+    order by t.lane, t.priority, t.run_at, t.id limit 1;
+    while found loop
+      select s.is_blocked, s.is_shut, s.until into is_blocked, is_shut, until
+      from background_queue.lane_state(lane, p_served) s;
+      is_due := not is_blocked and run_at <= clock_timestamp() and concat_ws(' ', role, priority, lane) <> all (p_held);
+      return next;
+      v_passed_priority := case when is_blocked or is_due then 2147483647 else priority end;
+      select t.lane, t.priority, t.run_at, t.id into lane, priority, run_at, id from :"schema".pg_background_tasks t
+      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = heads.role
+        and (t.lane, t.priority) > (heads.lane, v_passed_priority)
+      order by t.lane, t.priority, t.run_at, t.id limit 1;
+    end loop;
+  end loop;
+end $$;
 
 -- Every end of a run keeps the topic's slot for its delay.
 create or replace function background_queue.cool(p_topic text) returns void language plpgsql as $$
@@ -159,7 +168,7 @@ create or replace function background_queue.waiting_roles() returns oid[] langua
     select (select t.enqueued_by_oid from :"schema".pg_background_tasks t
             where t.state in ('pending', 'retrying') and t.enqueued_by_oid > r.role order by 1 limit 1)
     from r where r.role is not null)
-  select array_agg(r.role) from r where r.role is not null
+  select coalesce(array_agg(r.role), '{}') from r where r.role is not null
 $$;
 
 -- Enter the claim gate; false: the queue is full, or look again. While no more workers exist than may run at

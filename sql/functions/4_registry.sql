@@ -2,7 +2,8 @@
 
 -- p_previous_id: the same supervisor before it lost its connection; its workers are taken over
 create or replace function background_queue.register_supervisor(p_host text, p_pid integer, p_version text,
-  p_concurrency integer, p_lanes text[], p_previous_id bigint) returns bigint language plpgsql as $$
+  p_concurrency integer, p_lanes text[], p_previous_id bigint) returns bigint language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_id bigint;
 begin
@@ -20,7 +21,8 @@ end $$;
 -- A worker counts from here on. The gate keeps claims out that were allowed while it was not counted.
 create or replace function background_queue.register_worker(p_supervisor_id bigint, p_host text, p_pid integer,
   p_role name, p_sets_role boolean, p_backend_pid integer, p_backend_started_at timestamptz,
-  p_server_started_at timestamptz, p_secret text) returns bigint language plpgsql as $$
+  p_server_started_at timestamptz, p_secret text) returns bigint language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_id bigint;
 begin
@@ -35,7 +37,8 @@ end $$;
 
 -- Rescue what a dead worker held and forget it; null: its backend is still there. p_is_death as in rescue().
 create or replace function background_queue.bury_worker(p_worker_id bigint, p_is_death boolean, p_reason text)
-returns bigint[] language plpgsql as $$
+returns bigint[] language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_rescued bigint[];
 begin
@@ -54,13 +57,17 @@ end $$;
 -- Bury the workers of supervisors that are gone or have not been seen for p_stale; the backend's absence stays the
 -- only proof. What has no worker at all is rescued too. Returns the ids that were rescued.
 create or replace function background_queue.rescue_orphans(p_stale interval, out rescued bigint[], out pruned integer)
-language plpgsql as $$
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_worker record;
   v_ids bigint[];
 begin
   pruned := 0;
-  rescued := array(select background_queue.rescue(null, false, 'No worker had claimed the task'));
+  rescued := array(
+    select background_queue.rescue(o.worker_id, false, 'No worker was registered for the task')
+    from (select distinct t.worker_id from :"schema".pg_background_tasks t where t.state = 'running'
+          and not exists (select from background_queue.workers w where w.id = t.worker_id)) o);
   for v_worker in
     select w.id, w.backend_pid, coalesce(s.seen_at, w.registered_at) < clock_timestamp() - p_stale as is_stale
     from background_queue.workers w left join background_queue.supervisors s on s.id = w.supervisor_id
@@ -82,7 +89,8 @@ begin
 end $$;
 
 -- End a backend whose client is dead, where we may; without the right its own check of the connection ends it.
-create or replace function background_queue.try_terminate(p_backend_pid integer) returns boolean language plpgsql as $$
+create or replace function background_queue.try_terminate(p_backend_pid integer) returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
   return pg_terminate_backend(p_backend_pid);
 exception when insufficient_privilege then
@@ -91,7 +99,8 @@ end $$;
 
 -- Cancel requests: what waits by now is cancelled here, what is closed is dropped; the rest is returned.
 create or replace function background_queue.take_cancel_requests()
-returns table (task_id bigint, worker_id bigint, requested_by name) language plpgsql as $$
+returns table (task_id bigint, worker_id bigint, requested_by name) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_request background_queue.cancel_requests;
   v_task :"schema".pg_background_tasks;
@@ -125,7 +134,8 @@ $$;
 create or replace function background_queue.tick(p_supervisor_id bigint, p_wants_wake boolean, p_refused name[],
   out is_registered boolean, out max_running integer, out due_roles text[], out next_due_ms integer,
   out rescued bigint[], out cancels jsonb, out settings_changed boolean)
-language plpgsql as $$
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_served text[];
   v_next timestamptz;
@@ -145,7 +155,7 @@ begin
   select coalesce(array_agg(distinct pg_get_userbyid(h.role)::text) filter (where h.is_due), '{}'),
     min(case when h.is_blocked then h.until else h.run_at end) filter (where not h.is_due)
   into due_roles, v_next
-  from background_queue.heads(background_queue.runnable_roles(p_refused), v_served) h
+  from background_queue.heads(background_queue.runnable_roles(p_refused), v_served, '{}') h
   where max_running > 0 and not exists (select from background_queue.lanes l where l.lane = '' and l.paused);
   next_due_ms := case when v_next is not null
     then least(greatest(ceil(extract(epoch from v_next - clock_timestamp()) * 1000), 0), 3600000) end;
@@ -154,7 +164,8 @@ end $$;
 -- Whether a supervisor of these lanes has anything left: due, running or retrying. What nobody can run before a
 -- setting changes (paused, limit 0) does not count.
 create or replace function background_queue.has_work(p_refused name[], p_served text[]) returns boolean
-language sql volatile as $$
+language sql volatile
+set search_path = pg_catalog, pg_temp as $$
   select exists (
       select from :"schema".pg_background_tasks t
       cross join lateral background_queue.lane_state('/' || coalesce(t.topic, ''), p_served) s
@@ -162,14 +173,15 @@ language sql volatile as $$
         and (t.state = 'running' and (p_served is null or '/' || coalesce(t.topic, '') = any (p_served))
              or not s.is_shut and not q.paused and q.max_running > 0))
     or not q.paused and q.max_running > 0 and exists (
-      select from background_queue.heads(background_queue.runnable_roles(p_refused), p_served) h
+      select from background_queue.heads(background_queue.runnable_roles(p_refused), p_served, '{}') h
       where h.run_at <= clock_timestamp() and not h.is_shut)
   from background_queue.lanes q where q.lane = ''
 $$;
 
 -- Recount against the real backends: dead workers pruned, their tasks rescued.
 create or replace function background_queue.calibrate(out before integer, out after integer, out rescued bigint[],
-  out pruned integer) language plpgsql as $$
+  out pruned integer) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 declare
   v_orphans record;
 begin

@@ -101,14 +101,15 @@ begin
   perform background_queue.calibrate();
   perform pg_notify('background_queue', 'due');
   if not exists (select from background_queue.supervisors)
-     and exists (select from background_queue.heads(background_queue.waiting_roles(), null) h where h.is_due) then
+     and exists (select from background_queue.heads(background_queue.waiting_roles(), null, '{}') h where h.is_due) then
     raise warning 'Tasks are due and no supervisor is alive'
       using hint = 'Run "pgbq work", or "pgbq ensure-workers" from cron, on a host that reaches this database.';
   end if;
 end $$;
 
 -- Let a role enqueue, see, cancel and retry its own tasks, and log in as a worker for them.
-create or replace function background_queue.grant_enqueue(p_role name) returns void language plpgsql as $$
+create or replace function background_queue.grant_enqueue(p_role name) returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
   execute format('grant usage on schema background_queue, :"schema" to %I', p_role);
   execute format('grant execute on function :"schema".pg_background_enqueue(text, text),
@@ -126,7 +127,8 @@ begin
   execute format('grant select on :"schema".pg_background_tasks, background_queue.attempts, background_queue.installed to %I', p_role);
 end $$;
 
-create or replace function background_queue.revoke_enqueue(p_role name) returns void language plpgsql as $$
+create or replace function background_queue.revoke_enqueue(p_role name) returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
   execute format('revoke all on all functions in schema background_queue from %I', p_role);
   execute format('revoke all on all tables in schema background_queue from %I', p_role);
@@ -197,4 +199,27 @@ begin
     execute format('revoke all on %s %s from %s', v_object.kind, v_object.name, v_object.grantee);
   end loop;
   perform background_queue.grant_enqueue(r) from unnest(v_enqueuers) r;
+end $$;
+
+-- Nothing may belong to another than the queue's owner: a function that somebody planted before the install would
+-- be replaced and stay his, and what a superuser adds would run with a superuser's rights.
+do $$
+declare
+  v_strangers text;
+begin
+  select string_agg(format('%s belongs to "%s"', o.name, pg_get_userbyid(o.owner)), ', ') into v_strangers
+  from (
+    select c.oid::regclass::text as name, c.relowner as owner from pg_class c
+    where c.relkind in ('r', 'v', 'S') and c.relnamespace = 'background_queue'::regnamespace
+    union all
+    select p.oid::regprocedure::text, p.proowner from pg_proc p
+    where p.pronamespace = 'background_queue'::regnamespace
+      or (p.pronamespace = ':"schema"'::regnamespace and p.proname in ('pg_background_enqueue', 'pg_background_cancel',
+        'pg_background_retry', 'pg_background_queue_active_workers_count', 'pg_background_queue_ensure_workers',
+        'pg_background_queue_calibrate_workers_count'))
+  ) o
+  where o.owner <> (select c.relowner from pg_class c where c.oid = ':"schema".pg_background_tasks'::regclass);
+  if v_strangers is not null then
+    raise exception using errcode = '42501', message = format('not the queue''s owner''s: %s', v_strangers);
+  end if;
 end $$;

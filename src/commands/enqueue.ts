@@ -1,11 +1,16 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../base-command.js'
 import type { Database } from '../engine/database/database.js'
-import { parseDuration } from '../engine/duration.js'
+import { parseDuration, parseTime } from '../engine/duration.js'
 import { usageError } from '../engine/errors.js'
-import { enqueue, findTask, type TaskOptions } from '../engine/task-store.js'
+import { enqueue, findTask, type ManyIds, type TaskOptions } from '../engine/task-store.js'
 import { waitForEnd } from '../engine/wait.js'
+import { oneLine } from '../output/table.js'
 import { sayOutcome } from '../output/task-text.js'
+
+/** SQL that begins with a comment looks like a flag; no argument of a process can hold the guard itself. */
+const COMMENT = /^--(\s|[^\n=]*\n)/
+const GUARD = '\0'
 
 export default class Enqueue extends BaseCommand {
   static override summary = 'add SQL to the queue'
@@ -42,13 +47,12 @@ export default class Enqueue extends BaseCommand {
   }
 
   override async init(): Promise<void> {
-    // SQL that begins with a comment looks like a flag
-    this.argv = this.argv.map((arg) => (/^--\s/.test(arg) ? `\n${arg}` : arg))
+    this.argv = this.argv.map((arg) => (COMMENT.test(arg) ? `${GUARD}${arg}` : arg))
     await super.init()
   }
 
   async run(): Promise<void> {
-    const { args, flags } = await this.parse(Enqueue)
+    const { args, flags } = unguarded(await this.parse(Enqueue))
     const options: TaskOptions = {
       priority: integer(flags.priority, '--priority', -2147483648, 2147483647),
       run_at: runAt(flags),
@@ -60,14 +64,14 @@ export default class Enqueue extends BaseCommand {
       isolation: flags.isolation,
     }
     if (flags.file !== undefined) {
-      if (args.sql !== undefined || flags.wait)
-        throw usageError('USAGE', '--file goes with neither SQL nor --wait')
+      if (args.sql !== undefined || flags.wait || flags['unique-key'] !== undefined)
+        throw usageError('USAGE', '--file goes with none of SQL, --wait and --unique-key')
       return this.addFile(flags, options)
     }
-    const sql = checkText(args.sql === '-' ? await readStdin() : args.sql)
+    const sql = checkSql(args.sql === '-' ? await readStdin() : args.sql)
     const { database, schema } = await this.openQueue(flags)
     await this.warnOfControl(sql)
-    const { id, existing } = await enqueue(database, { sql, topic: checkText(flags.topic, true), options })
+    const { id, existing } = await enqueue(database, { sql, topic: flags.topic, options })
     if (!flags.wait) {
       this.print(existing ? { id, existing } : { id }, String(id))
       return this.hintAtWorkers(database)
@@ -94,9 +98,7 @@ export default class Enqueue extends BaseCommand {
       progress.show(count),
     )
     progress.clear()
-    const text =
-      ids.count === 0n ? 'Nothing was added' : `${ids.count} tasks, ids ${ids.first} to ${ids.last}`
-    this.print({ ids }, text)
+    this.print({ ids }, sayIds(ids))
     await this.hintAtWorkers(database)
   }
 
@@ -105,7 +107,7 @@ export default class Enqueue extends BaseCommand {
     const command = await findTransactionControl(sql)
     if (command !== undefined) {
       this.note(
-        `Warning: the task will fail, for it controls its transaction with "${command.slice(0, 60)}"; all statements of a task are one transaction`,
+        `Warning: the task will fail, for it controls its transaction with "${oneLine(command)}"; all statements of a task are one transaction`,
       )
     }
   }
@@ -118,18 +120,29 @@ export default class Enqueue extends BaseCommand {
   }
 }
 
+function unguarded<T extends { args: object; flags: object }>(parsed: T): T {
+  const clean = <V extends object>(values: V): V =>
+    Object.fromEntries(
+      Object.entries(values).map(([key, value]) => [
+        key,
+        typeof value === 'string' && value.startsWith(GUARD) ? value.slice(GUARD.length) : value,
+      ]),
+    ) as V
+  return { ...parsed, args: clean(parsed.args), flags: clean(parsed.flags) }
+}
+
+function sayIds({ first, last, count }: ManyIds): string {
+  if (count === 0n) return 'Nothing was added'
+  return count === 1n ? `1 task, id ${first}` : `${count} tasks, ids ${first} to ${last}`
+}
+
+/** A hundred years, of 365 days. */
+const LONGEST_WAIT_MS = 36_500 * 86_400_000
+
 function runAt(flags: { 'run-at'?: string | undefined; in?: string | undefined }): string | undefined {
-  if (flags.in !== undefined) return new Date(Date.now() + parseDuration(flags.in, '--in')).toISOString()
-  const text = flags['run-at']
-  if (text === undefined) return undefined
-  const time = new Date(text)
-  if (!/^\d{4}-\d{2}-\d{2}/.test(text) || Number.isNaN(time.getTime())) {
-    throw usageError(
-      'INVALID_TIME',
-      `Expected --run-at to be an ISO 8601 time such as 2026-12-24T18:00, got "${text}"`,
-    )
-  }
-  return time.toISOString()
+  if (flags.in !== undefined)
+    return new Date(Date.now() + parseDuration(flags.in, '--in', LONGEST_WAIT_MS)).toISOString()
+  return flags['run-at'] === undefined ? undefined : parseTime(flags['run-at'], '--run-at')
 }
 
 function integer(text: string | undefined, flag: string, low: number, high: number): number | undefined {
@@ -144,15 +157,15 @@ function integer(text: string | undefined, flag: string, low: number, high: numb
   return value
 }
 
-function checkText(text: string | undefined, isOptional: true): string | undefined
-function checkText(text: string | undefined): string
-function checkText(text: string | undefined, isOptional = false): string | undefined {
-  if (text?.includes('\0')) throw usageError('NUL_BYTE', 'PostgreSQL cannot hold a text with a NUL byte')
-  if (!isOptional && (text === undefined || text.trim() === '')) {
+function checkSql(text: string | undefined): string {
+  if (text === undefined || text.trim() === '') {
+    throw usageError('BLANK_SQL', 'The SQL of the task is missing or blank', "pgbq enqueue 'SELECT 1'")
+  }
+  if (text.includes('\0')) {
     throw usageError(
-      'BLANK_SQL',
-      'The SQL statement of a task is missing or blank',
-      "pgbq enqueue 'SELECT 1'",
+      'NUL_BYTE',
+      'The SQL of the task has a NUL byte, which PostgreSQL cannot hold',
+      "tr -d '\\0' < FILE | pgbq enqueue -",
     )
   }
   return text
@@ -161,5 +174,13 @@ function checkText(text: string | undefined, isOptional = false): string | undef
 async function readStdin(): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks).toString('utf8')
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
+  } catch {
+    throw usageError(
+      'INVALID_ENCODING',
+      'The SQL on stdin is not valid UTF-8',
+      'iconv -f LATIN1 -t UTF-8 FILE | pgbq enqueue -',
+    )
+  }
 }

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path'
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../base-command.js'
+import { parseCount } from '../engine/count.js'
 import { parseDuration } from '../engine/duration.js'
 import { defaultLogFile, ensureWorkers } from '../engine/ensure-workers.js'
 
@@ -26,6 +27,7 @@ export default class EnsureWorkers extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(EnsureWorkers)
     parseDuration(flags['idle-timeout'], '--idle-timeout')
+    parseCount(flags.concurrency, '--concurrency', 1)
     const { database } = await this.openQueue(flags)
     const name = String(database.target.config.database)
     const logFile = flags['log-file'] === undefined ? defaultLogFile(name) : resolve(flags['log-file'])

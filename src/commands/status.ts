@@ -33,6 +33,8 @@ export default class Status extends BaseCommand {
     const { args, flags } = await this.parse(Status)
     const id = args.id === undefined ? undefined : parseId(args.id)
     const limit = parseLimit(flags.limit)
+    if (id !== undefined && (flags.state || flags.topic || flags['no-topic'] || flags.limit))
+      throw usageError('USAGE', 'An ID goes with none of --state, --topic, --no-topic and --limit')
     const { database, schema } = await this.openQueue(flags)
     if (id !== undefined) {
       const task = await findTask(database, schema, id)

@@ -1,8 +1,8 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../base-command.js'
 import { readConfigFile } from '../engine/config-file.js'
+import { parseCount } from '../engine/count.js'
 import { parseDuration } from '../engine/duration.js'
-import { usageError } from '../engine/errors.js'
 import { Supervisor } from '../engine/supervisor/supervisor.js'
 import { eventPrinter } from '../output/event-log.js'
 
@@ -62,15 +62,6 @@ export default class Work extends BaseCommand {
       process.on(signal, () => supervisor.stop(signal))
     await supervisor.run()
   }
-}
-
-function parseCount(value: string | number | undefined, flag: string, least: number): number | undefined {
-  if (value === undefined) return undefined
-  const number = Number(value)
-  if (!/^\d+$/.test(String(value)) || number < least || number > 64) {
-    throw usageError('INVALID_VALUE', `Expected ${flag} to be an integer from ${least} to 64, got ${value}`)
-  }
-  return number
 }
 
 function optionalDuration(value: string | undefined, flag: string): number | undefined {

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { usageError } from './errors.js'
+import { parseDuration } from './duration.js'
+import { QueueError, usageError } from './errors.js'
 
 /** What a configuration file may hold. Durations as on the command line. */
 export interface FileConfig {
@@ -25,14 +26,14 @@ export interface FoundConfig {
 const NAMES = ['.pgbqrc', '.pgbqrc.json', '.pgbqrc.yaml']
 const KEYS: Record<keyof FileConfig, string> = {
   database_url: 'a text',
-  concurrency: 'an integer',
-  warm: 'an integer',
-  shutdown_timeout: 'a duration',
-  idle_timeout: 'a duration',
+  concurrency: 'an integer from 1 to 64',
+  warm: 'an integer from 0 to 64',
+  shutdown_timeout: 'a duration such as 30s',
+  idle_timeout: 'a duration such as 10m',
   run_as: '"login" or "set-role"',
   log_format: '"text" or "json"',
   parameters: 'an object of parameters',
-  topics: 'an object of topics',
+  topics: 'an object of topics of at most 200 characters, each an object of parameters',
 }
 
 /**
@@ -57,11 +58,20 @@ async function findFile(from: string): Promise<string | undefined> {
     if (name) return join(folder, name)
     const manifest = join(folder, 'package.json')
     if (existsSync(manifest) && /"pgbq"\s*:/.test(await readFile(manifest, 'utf8'))) {
-      if (JSON.parse(await readFile(manifest, 'utf8')).pgbq !== undefined) return manifest
+      if (hasKey(await readFile(manifest, 'utf8'))) return manifest
     }
     if (existsSync(join(folder, '.git')) || folder === home || folder === dirname(folder)) break
   }
   return NAMES.map((n) => join(home, '.config', 'pgbq', n)).find((file) => existsSync(file))
+}
+
+/** A manifest that is no JSON is loaded too, to be told. */
+function hasKey(manifest: string): boolean {
+  try {
+    return JSON.parse(manifest).pgbq !== undefined
+  } catch {
+    return true
+  }
 }
 
 async function load(path: string): Promise<FoundConfig | undefined> {
@@ -70,12 +80,17 @@ async function load(path: string): Promise<FoundConfig | undefined> {
     const result = await cosmiconfig('pgbq', { searchPlaces: [...NAMES, 'package.json'] }).load(path)
     return { path, config: check((result?.config ?? {}) as FileConfig, path) }
   } catch (error) {
-    if (error instanceof Error && error.name === 'QueueError') throw error
+    if (error instanceof QueueError) throw error
     throw usageError(
       'CONFIG_INVALID',
-      `The configuration file "${path}" cannot be read: ${(error as Error).message}`,
+      `The configuration file "${path}" cannot be read: ${reason(error as Error)}`,
     )
   }
+}
+
+/** What the parsers say, without the path again and the excerpt below it. */
+function reason({ message }: Error): string {
+  return message.replace(/^(YAML|JSON) Error in .*:\n/, '').split('\n')[0]!
 }
 
 function check(config: FileConfig, path: string): FileConfig {
@@ -112,6 +127,7 @@ function fits(key: keyof FileConfig, value: unknown): boolean {
     case 'topics':
       return (
         isPlain(value) &&
+        Object.keys(value).every((topic) => [...topic].length <= 200 && !topic.includes('\0')) &&
         Object.values(value).every((topic) => isPlain(topic) && Object.values(topic).every(isScalar))
       )
     case 'run_as':
@@ -121,7 +137,16 @@ function fits(key: keyof FileConfig, value: unknown): boolean {
     case 'database_url':
       return typeof value === 'string'
     default:
-      return typeof value === 'string' || typeof value === 'number'
+      return isDuration(value)
+  }
+}
+
+function isDuration(value: unknown): boolean {
+  if (typeof value !== 'string' && typeof value !== 'number') return false
+  try {
+    return parseDuration(String(value), '') >= 0
+  } catch {
+    return false
   }
 }
 

@@ -1,8 +1,8 @@
-import { createReadStream, existsSync, statSync } from 'node:fs'
-import { createInterface } from 'node:readline'
+import { statSync } from 'node:fs'
 import type { Database } from './database/database.js'
 import { QueueError, usageError } from './errors.js'
-import { enqueueMany, type ManyIds, type NewTask, type TaskOptions } from './task-store.js'
+import { readLines } from './lines.js'
+import { enqueue, enqueueMany, type ManyIds, type NewTask, type TaskOptions } from './task-store.js'
 import { isWholeStatement } from './whole-statement.js'
 
 const BATCH = 5000
@@ -16,6 +16,9 @@ const OPTION_KEYS = [
   'isolation',
 ] as const
 
+/** A task, and the number of its line. */
+type LineTask = NewTask & { line: number }
+
 /** What every line gets unless it says otherwise itself. */
 export interface LineDefaults {
   topic?: string | undefined
@@ -24,7 +27,8 @@ export interface LineDefaults {
 
 /**
  * Adds every line of a file as one task, in one transaction; blank lines are left out. A .jsonl line is
- * {sql, topic, priority, run_at, …}, any other a whole statement. Errors: FILE_MISSING, BAD_LINE with the line's number.
+ * {sql, topic, priority, run_at, …}, any other a whole statement. Errors: FILE_MISSING, FILE_UNREADABLE, BAD_LINE with
+ * the line's number.
  */
 export async function enqueueFile(
   database: Database,
@@ -32,14 +36,13 @@ export async function enqueueFile(
   defaults: LineDefaults,
   onProgress: (count: number) => void,
 ): Promise<ManyIds> {
-  if (!existsSync(path) || !statSync(path).isFile())
-    throw new QueueError('FILE_MISSING', `The file "${path}" does not exist`)
+  requireFile(path)
   return database.transaction(async () => {
     const total: ManyIds = { first: null, last: null, count: 0n }
-    let batch: NewTask[] = []
+    let batch: LineTask[] = []
     const flush = async (): Promise<void> => {
       if (batch.length === 0) return
-      const { first, last, count } = await enqueueMany(database, batch)
+      const { first, last, count } = await enqueueBatch(database, batch, path)
       total.first ??= first
       total.last = last ?? total.last
       total.count += count
@@ -55,24 +58,67 @@ export async function enqueueFile(
   })
 }
 
-async function* readTasks(path: string, defaults: LineDefaults): AsyncGenerator<NewTask> {
+function requireFile(path: string): void {
+  const facts = statSync(path, { throwIfNoEntry: false })
+  if (facts === undefined) throw new QueueError('FILE_MISSING', `The file "${path}" does not exist`)
+  if (facts.isDirectory()) throw new QueueError('FILE_MISSING', `"${path}" is a folder, not a file`)
+}
+
+/** A value that only the server can judge is looked for line by line, once it has refused the batch. */
+async function enqueueBatch(database: Database, batch: LineTask[], path: string): Promise<ManyIds> {
+  await database.query('savepoint batch')
+  try {
+    const ids = await enqueueMany(database, batch)
+    await database.query('release savepoint batch')
+    return ids
+  } catch (error) {
+    if (!isAboutValues(error)) throw error
+    await database.query('rollback to savepoint batch')
+    for (const task of batch) {
+      await enqueue(database, task).catch((cause: Error & { hint?: string }) => {
+        throw badLine(path, task.line, cause.message, cause.hint)
+      })
+    }
+    throw error
+  }
+}
+
+/** A rule of ours, or the server's classes 22 (data) and 23 (constraints). */
+function isAboutValues(error: unknown): boolean {
+  if (error instanceof QueueError) return error.usage
+  return /^2[23]/.test((error as { code?: string }).code ?? '')
+}
+
+async function* readTasks(path: string, defaults: LineDefaults): AsyncGenerator<LineTask> {
   const toTask = path.endsWith('.jsonl') ? jsonTask : sqlTask
-  const lines = createInterface({
-    input: createReadStream(path, { encoding: 'utf8' }),
-    crlfDelay: Number.POSITIVE_INFINITY,
-  })
-  let number = 0
-  for await (const line of lines) {
-    number++
-    if (line.trim() === '') continue
-    if (line.includes('\0')) throw badLine(path, number, 'it has a NUL byte')
-    const task = await toTask(line, path, number)
-    const options = { ...given(defaults.options), ...task.options }
+  const common = given(defaults.options)
+  for await (const { number, text } of lines(path)) {
+    if (text === undefined) throw badLine(path, number, 'it is not valid UTF-8')
+    if (text.trim() === '') continue
+    if (text.includes('\0')) throw badLine(path, number, 'it has a NUL byte')
+    const task = await toTask(text, path, number)
+    const options = { ...common, ...task.options }
     yield {
       sql: task.sql,
       topic: task.topic ?? defaults.topic,
       options: Object.keys(options).length > 0 ? options : undefined,
+      line: number,
     }
+  }
+}
+
+async function* lines(path: string): ReturnType<typeof readLines> {
+  try {
+    yield* readLines(path)
+  } catch (cause) {
+    if (cause instanceof QueueError) throw cause
+    throw new QueueError(
+      'FILE_UNREADABLE',
+      `The file "${path}" cannot be read: ${(cause as Error).message}`,
+      {
+        cause,
+      },
+    )
   }
 }
 
@@ -98,8 +144,13 @@ async function jsonTask(line: string, path: string, number: number): Promise<New
   if (entry === null || typeof entry !== 'object' || Array.isArray(entry))
     throw badLine(path, number, 'it is no JSON object')
   const { sql, topic, ...options } = entry
+  for (const [key, value] of Object.entries(entry)) {
+    if (typeof value === 'string' && value.includes('\0'))
+      throw badLine(path, number, `"${key}" has a NUL byte`)
+    if (typeof value === 'number' && !Number.isFinite(value))
+      throw badLine(path, number, `"${key}" is too large a number`)
+  }
   if (typeof sql !== 'string' || sql.trim() === '') throw badLine(path, number, '"sql" is missing or blank')
-  if (sql.includes('\0')) throw badLine(path, number, '"sql" has a NUL byte')
   if (topic !== undefined && topic !== null && (typeof topic !== 'string' || [...topic].length > 200)) {
     throw badLine(path, number, '"topic" is no text of 1 to 200 characters')
   }

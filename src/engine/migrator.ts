@@ -99,10 +99,22 @@ async function recordIdentity(database: Database): Promise<void> {
 }
 
 async function changeRights(database: Database, options: InstallOptions): Promise<void> {
-  for (const role of options.revokeEnqueue ?? [])
+  for (const role of options.revokeEnqueue ?? []) {
+    await requireRole(database, role)
     await database.query('select background_queue.revoke_enqueue($1)', [role])
-  for (const role of options.grantEnqueue ?? [])
+  }
+  for (const role of options.grantEnqueue ?? []) {
+    await requireRole(database, role)
     await database.query('select background_queue.grant_enqueue($1)', [role])
+  }
+}
+
+async function requireRole(database: Database, role: string): Promise<void> {
+  const [known] = await database.query('select from pg_roles where rolname = $1', [role])
+  if (known) return
+  throw new QueueError('UNKNOWN_ROLE', `No role is named "${role}"`, {
+    hint: `psql -c 'CREATE ROLE "${role.replaceAll('"', '""')}" LOGIN'`,
+  })
 }
 
 /** Version and schema of the queue in this database, undefined if it is not there. */
@@ -196,13 +208,6 @@ function explain(error: unknown, database: Database): unknown {
         cause: error,
         hint: 'install as the owner of the database',
       },
-    )
-  }
-  if (code === '42704' && /role/.test(message)) {
-    return new QueueError(
-      'UNKNOWN_ROLE',
-      message.replace(/^./, (c) => c.toUpperCase()),
-      { cause: error },
     )
   }
   if (code === '55P03') {

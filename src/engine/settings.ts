@@ -1,4 +1,5 @@
 import type { Database, Row } from './database/database.js'
+import { usageError } from './errors.js'
 import { namedQuery } from './sql-files.js'
 
 /** What claims obey for a topic now. */
@@ -78,12 +79,45 @@ export function readProblems(database: Database): Promise<SettingProblem[]> {
   return database.query<SettingProblem>(namedQuery('setting_problems'))
 }
 
-/** Stores one value for the queue (lane '') or a topic's lane, null removes it. Errors: INVALID_VALUE. */
+/**
+ * Refuses a value that nobody could obey. Errors: UNKNOWN_PARAMETER, INVALID_VALUE, also for a topic's value of a
+ * parameter that only the whole queue has.
+ */
+export async function checkParameter(
+  database: Database,
+  lane: string,
+  name: string,
+  value: string,
+): Promise<void> {
+  const known = await database.query<{ name: string; per_topic: boolean; refusal: string | null }>(
+    'select name, per_topic, background_queue.refusal(name, $1) as refusal from background_queue.parameters()',
+    [value],
+  )
+  const parameter = known.find((p) => p.name === name)
+  if (parameter === undefined) throw unknownParameter(name, known)
+  if (lane !== '' && !parameter.per_topic) {
+    throw usageError(
+      'INVALID_VALUE',
+      `The parameter "${name}" is the whole queue's, no topic has its own`,
+      `pgbq config set ${name} ${value}`,
+    )
+  }
+  if (parameter.refusal !== null)
+    throw usageError('INVALID_VALUE', `Expected ${name} to be ${parameter.refusal}, got "${value}"`)
+}
+
+export function unknownParameter(name: string, known: { name: string }[]): Error {
+  const names = [...new Set(known.map((p) => p.name))].join(', ')
+  return usageError('UNKNOWN_PARAMETER', `No parameter is named "${name}"`, `use one of ${names}`)
+}
+
+/** Stores one value for the queue (lane '') or a topic's lane, null removes it. Errors: as checkParameter. */
 export async function storeParameter(
   database: Database,
   lane: string,
   name: string,
   value: string | null,
 ): Promise<void> {
+  if (value !== null) await checkParameter(database, lane, name, value)
   await database.query('select background_queue.set_parameter($1, $2, $3)', [lane, name, value])
 }

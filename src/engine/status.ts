@@ -35,8 +35,7 @@ const noCounts = (): StateCounts => ({
 /** Counts by topic and state, who works, what failed last. Reads in one snapshot. */
 export async function readStatus(database: Database, schema: string): Promise<QueueStatus> {
   const ask = <T extends Row>(name: string) => database.query<T>(inSchema(namedQuery(name), schema))
-  return database.transaction(async () => {
-    await database.query('set transaction isolation level repeatable read, read only')
+  return inSnapshot(database, async () => {
     const counts = await ask<{ topic: string | null; state: keyof StateCounts; count: number }>(
       'state_counts',
     )
@@ -52,6 +51,16 @@ export async function readStatus(database: Database, schema: string): Promise<Qu
       stranded_roles: await ask('stranded_roles'),
     }
   })
+}
+
+/** Reads, and so serves on a standby too. */
+async function inSnapshot<T>(database: Database, read: () => Promise<T>): Promise<T> {
+  await database.query('begin isolation level repeatable read read only')
+  try {
+    return await read()
+  } finally {
+    if (!database.lost) await database.query('rollback')
+  }
 }
 
 type Count = { topic: string | null; state: keyof StateCounts; count: number }

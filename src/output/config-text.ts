@@ -1,6 +1,7 @@
 import type { Parameter, SettingProblem } from '../engine/settings.js'
 import chalk from './color.js'
-import { renderTable } from './table.js'
+import { plain, plainTopic } from './plain.js'
+import { oneLine, renderTable } from './table.js'
 
 export function parametersTable(parameters: Parameter[]): string {
   if (parameters.length === 0) return 'No parameter of its own'
@@ -12,14 +13,26 @@ export function parametersTable(parameters: Parameter[]): string {
       `${p.value}${p.capped ? chalk.yellow(' capped') : ''}`,
       p.source,
     ]),
+    [1],
   )
 }
 
 const topicName = (topic: string | null): string =>
-  topic === null ? '' : topic === '' ? '(no topic)' : topic
+  topic === null ? '' : topic === '' ? '(no topic)' : plainTopic(topic)
+
+/** The server's names of what `given_values()` calls server and topic_config. */
+const PREFIX = 'pg_background_queue.'
 
 /** A value that a source gives and nobody can obey. */
 export function problemLine({ source, lane, name, value, expected }: SettingProblem): string {
-  const where = [name, lane?.startsWith('/') ? `of topic "${lane.slice(1)}"` : undefined, `in ${source}`]
-  return `${chalk.yellow('ignored')}: ${where.filter(Boolean).join(' ')} is "${value}", expected ${expected}`
+  const scope = !lane ? '' : lane === '/' ? 'tasks without topic' : `topic "${plain(lane.slice(1))}"`
+  const what =
+    source === 'server'
+      ? `${PREFIX}${name}`
+      : [name, name && scope ? `of ${scope}` : scope, name || scope ? place(source) : `${PREFIX}${source}`]
+          .filter(Boolean)
+          .join(' ')
+  return `${chalk.yellow('Ignored')}: ${what} is "${oneLine(value, 200)}", expected ${expected}`
 }
+
+const place = (source: string): string => (source === 'stored' ? '(stored)' : `in ${PREFIX}${source}`)

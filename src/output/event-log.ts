@@ -3,6 +3,7 @@ import type { Emit, QueueEvent } from '../engine/events.js'
 import chalk, { colorState } from './color.js'
 import { sayDuration } from './duration.js'
 import { toJson } from './json.js'
+import { plain, plainTopic } from './plain.js'
 
 /**
  * Prints events: JSON lines on stdout for machines, words on stderr for people. Never a task's SQL. A detached
@@ -12,6 +13,8 @@ export function eventPrinter(format: 'text' | 'json'): Emit {
   const file = process.env.PGBQ_LOG_FILE
   const stream = format === 'json' ? process.stdout : process.stderr
   const write = file ? cappedWriter(file) : (line: string) => void stream.write(line)
+  // whoever read may be gone (a closed terminal sends SIGHUP); the tasks' ends still have to be waited for
+  if (!file) stream.on('error', () => undefined)
   if (format === 'json') return (event) => write(`${toJson(toRecord(event), 0)}\n`)
   return (event) => write(`${chalk.dim(new Date().toISOString())} ${word(event)}\n`)
 }
@@ -56,7 +59,7 @@ function word(event: QueueEvent): string {
     case 'failed':
     case 'retrying':
     case 'cancelled':
-      return `task ${event.task.id} ${colorState(event.event)} after ${sayDuration(event.durationMs / 1000)}${event.error ? `: ${event.error.message}` : ''}`
+      return `task ${event.task.id} ${colorState(event.event)} after ${sayDuration(event.durationMs / 1000)}${event.error ? `: ${plain(event.error.message)}` : ''}`
     case 'released':
       return `task ${event.task.id} released after ${sayDuration(event.durationMs / 1000)}`
     case 'rescued':
@@ -68,7 +71,7 @@ function word(event: QueueEvent): string {
     case 'role_refused':
       return `cannot run the tasks of role "${event.role}": ${event.reason}`
     case 'warning':
-      return `${chalk.yellow('warning')}: ${event.message}`
+      return `${chalk.yellow('warning')}: ${plain(event.message)}`
     case 'database_lost':
       return `${chalk.red('database lost')}: ${event.reason}; reconnecting`
     case 'database_back':
@@ -82,5 +85,5 @@ function word(event: QueueEvent): string {
   }
 }
 
-const topic = (name: string | null): string => (name === null ? '' : ` [${name}]`)
+const topic = (name: string | null): string => (name === null ? '' : ` [${plainTopic(name)}]`)
 const plural = (count: number, noun: string): string => (count === 1 ? noun : `${noun}s`)

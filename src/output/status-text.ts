@@ -2,6 +2,7 @@ import type { Row } from '../engine/database/database.js'
 import type { QueueStatus, StateCounts } from '../engine/status.js'
 import chalk, { colorState, TASK_STATES } from './color.js'
 import { sayDuration } from './duration.js'
+import { plain, plainTopic } from './plain.js'
 import { oneLine, renderTable } from './table.js'
 
 /** The queue at a glance, for people. */
@@ -10,7 +11,7 @@ export function statusText(status: QueueStatus): string {
   if (status.oldest_due_sec !== null)
     parts.push(`Oldest due task: waiting for ${sayDuration(status.oldest_due_sec)}`)
   for (const { role, count } of status.supervisors.length > 0 ? status.stranded_roles : []) {
-    parts.push(chalk.yellow(`No worker runs tasks of role "${role}": ${count} due`))
+    parts.push(chalk.yellow(`No worker runs tasks of role "${plain(String(role))}": ${count} due`))
   }
   if (status.failures.length > 0) parts.push(failuresTable(status.failures))
   return parts.join('\n\n')
@@ -23,11 +24,15 @@ function topicsTable({ topics, states }: QueueStatus): string {
       counts[state] === 0 ? chalk.dim('0') : colorState(state, String(counts[state])),
     )
   const rows = topics.map((t) => [
-    t.topic ?? chalk.dim('(no topic)'),
+    t.topic === null ? chalk.dim('(no topic)') : plainTopic(t.topic),
     ...line(t.states),
     `${t.limit}${t.paused ? ' paused' : ''}${t.delay_in_sec > 0 ? ` every ${t.delay_in_sec} s` : ''}`,
   ])
-  return renderTable(['topic', ...TASK_STATES, 'limit'], [...rows, [chalk.bold('all'), ...line(states), '']])
+  return renderTable(
+    ['topic', ...TASK_STATES, 'limit'],
+    [...rows, [chalk.bold('all'), ...line(states), '']],
+    [0],
+  )
 }
 
 function workersText({ workers, supervisors }: QueueStatus): string {
@@ -35,14 +40,14 @@ function workersText({ workers, supervisors }: QueueStatus): string {
   const rows = workers.map((w) => [
     String(w.id),
     `${w.host}/${w.pid}`,
-    String(w.role),
+    plain(String(w.role)),
     w.state === 'running' ? colorState('running', `task ${w.task_id}`) : String(w.state),
     String(w.since).slice(0, 19).replace('T', ' '),
   ])
   const head = `${supervisors.length} supervisor${supervisors.length === 1 ? '' : 's'}, ${workers.length} worker${workers.length === 1 ? '' : 's'}`
   return rows.length === 0
     ? head
-    : `${head}\n${renderTable(['worker', 'host/pid', 'role', 'state', 'since'], rows)}`
+    : `${head}\n${renderTable(['worker', 'host/pid', 'role', 'state', 'since'], rows, [1, 2])}`
 }
 
 function failuresTable(failures: Row[]): string {
@@ -50,9 +55,10 @@ function failuresTable(failures: Row[]): string {
     ['failed', 'topic', 'at', 'error'],
     failures.map((f) => [
       String(f.id),
-      String(f.topic ?? ''),
+      plainTopic(String(f.topic ?? '')),
       String(f.closed_at).slice(0, 19).replace('T', ' '),
       oneLine(String(f.errors), 70),
     ]),
+    [1, 3],
   )
 }

@@ -2,6 +2,7 @@ import type { Row } from '../engine/database/database.js'
 import type { TaskRow } from '../engine/task-store.js'
 import chalk, { colorState } from './color.js'
 import { sayDuration } from './duration.js'
+import { plain, plainTopic } from './plain.js'
 import { oneLine, renderTable } from './table.js'
 
 /** How a task ended, in one or a few lines. */
@@ -11,7 +12,7 @@ export function sayOutcome(task: TaskRow): string {
     ? `: ${task.command_tag}${task.rows_affected === null ? '' : ` ${task.rows_affected}`}`
     : ''
   const head = `Task ${task.id} ${colorState(task.state)}${took === null ? '' : ` in ${sayDuration(took)}`}`
-  return task.state === 'finished' ? `${head}${effect}` : `${head}\n${task.errors ?? ''}`.trimEnd()
+  return task.state === 'finished' ? `${head}${effect}` : `${head}\n${plain(task.errors ?? '')}`.trimEnd()
 }
 
 function seconds(task: TaskRow): number | null {
@@ -29,13 +30,14 @@ export function tasksTable(tasks: TaskRow[]): string {
       return [
         String(task.id),
         colorState(task.state),
-        task.topic ?? '',
+        plainTopic(task.topic ?? ''),
         String(task.priority),
         task.joined_at.slice(0, 19).replace('T', ' '),
         took === null ? '' : sayDuration(took),
         oneLine(task.sql_statement),
       ]
     }),
+    [2, 6],
   )
 }
 
@@ -43,13 +45,16 @@ export function tasksTable(tasks: TaskRow[]): string {
 export function taskDetail(task: TaskRow, attempts: Row[]): string {
   const fields = Object.entries(task)
     .filter(([name, value]) => value !== null && !['sql_statement', 'errors', 'id'].includes(name))
-    .map(([name, value]) => [chalk.dim(name), name === 'state' ? colorState(String(value)) : String(value)])
+    .map(([name, value]) => [
+      chalk.dim(name),
+      name === 'state' ? colorState(String(value)) : plainTopic(String(value)),
+    ])
   const parts = [
     `${chalk.bold(`Task ${task.id}`)}`,
     renderTable(['', ''], fields).replace(/^\s*\n/, ''),
-    task.sql_statement,
+    plain(task.sql_statement),
   ]
-  if (task.errors !== null) parts.push(chalk.red(task.errors))
+  if (task.errors !== null) parts.push(chalk.red(plain(task.errors)))
   if (attempts.length > 0) parts.push(attemptsTable(attempts))
   return parts.join('\n\n')
 }
@@ -63,5 +68,6 @@ function attemptsTable(attempts: Row[]): string {
       String(a.sqlstate ?? ''),
       oneLine(String(a.message ?? ''), 80),
     ]),
+    [3],
   )
 }

@@ -47,33 +47,49 @@ const OUTCOME = `select t.id, t.state::text, t.command_tag as tag, t.rows_affect
     (select * from background_queue.attempts a where a.task_id = t.id order by a.id desc limit 1) a on true
   where t.id = $1`
 
-export function useExecutor(db: TestDatabase, role = OWNER): Executor {
+/** Enqueues as `role`; the worker logs in as that role, or as another that becomes it by SET ROLE. */
+export function useExecutor(db: TestDatabase, role = OWNER, login = role): Executor {
   const endings = new Map<bigint, Ending>()
   let client: Database
   let session: WorkerSession | undefined
   let workerId: bigint | undefined
+  let worker: Worker | undefined
+  let settle: (isAlive: boolean) => void
 
   beforeAll(async () => {
     client = await db.session(role)
   })
   afterAll(async () => {
+    worker?.stop()
     await session?.database.close()
   })
 
   async function register(): Promise<WorkerSession> {
     if (session && !session.database.lost) return session
     if (workerId !== undefined) {
-      await db.owner.query('select background_queue.bury_worker($1, false, $2)', [workerId, 'the test ended it'])
+      await db.owner.query('select background_queue.bury_worker($1, false, $2)', [
+        workerId,
+        'the test ended it',
+      ])
     }
-    session = await WorkerSession.open(db.target(role))
+    session = await WorkerSession.open(db.target(login))
     const backend = await session.identify()
     const { supervisor } = await db.owner.one<{ supervisor: bigint }>(
       `select background_queue.register_supervisor($1, $2, 'test', 1, null, null) as supervisor`,
       [hostname(), process.pid],
     )
     const { worker } = await db.owner.one<{ worker: bigint }>(
-      `select background_queue.register_worker($1, $2, $3, $4, false, $5, $6, $7, 'secret') as worker`,
-      [supervisor, hostname(), process.pid, role, backend.pid, backend.startedAt, backend.serverStartedAt],
+      `select background_queue.register_worker($1, $2, $3, $4, $8, $5, $6, $7, 'secret') as worker`,
+      [
+        supervisor,
+        hostname(),
+        process.pid,
+        login,
+        backend.pid,
+        backend.startedAt,
+        backend.serverStartedAt,
+        login !== role,
+      ],
     )
     workerId = worker
     return session
@@ -89,22 +105,28 @@ export function useExecutor(db: TestDatabase, role = OWNER): Executor {
     },
 
     async drain(): Promise<boolean> {
-      const worker: Worker = new Worker(await register(), db.target(role), {
-        workerId: workerId!,
-        secret: 'secret',
-        setsRole: false,
-        report: (message) => {
-          if (message.type === 'ended') endings.set(message.task.id, message.ending)
-          if (message.type === 'idle') setImmediate(() => worker.stop())
-        },
+      const current = await register()
+      return new Promise<boolean>((resolve) => {
+        settle = resolve
+        if (worker) {
+          worker.wake()
+          return
+        }
+        worker = new Worker(current, db.target(login), {
+          workerId: workerId!,
+          secret: 'secret',
+          setsRole: login !== role,
+          report: (message) => {
+            if (message.type === 'ended') endings.set(message.task.id, message.ending)
+            if (message.type === 'idle') settle(true)
+          },
+        })
+        worker.work().catch(async () => {
+          worker = undefined
+          await current.database.close()
+          settle(false)
+        })
       })
-      return worker.work().then(
-        () => true,
-        async () => {
-          await session!.database.close()
-          return false
-        },
-      )
     },
 
     async outcome(id: bigint): Promise<Outcome> {

@@ -1,8 +1,9 @@
 import { Flags } from '@oclif/core'
 import { ConfigCommand } from '../../config-command.js'
-import { applyChanges, planChanges, type SettingChange } from '../../engine/config-apply.js'
+import { applyChanges, planChanges, type SettingChange, sayLane } from '../../engine/config-apply.js'
 import { readConfigFile } from '../../engine/config-file.js'
 import { usageError } from '../../engine/errors.js'
+import { plain } from '../../output/plain.js'
 
 export default class ConfigApply extends ConfigCommand {
   static override summary = 'make the stored parameters equal to the configuration file'
@@ -25,15 +26,15 @@ export default class ConfigApply extends ConfigCommand {
       )
     const { database } = await this.openQueue(flags)
     const changes = await planChanges(database, file)
-    if (!flags['dry-run']) await applyChanges(database, changes, file.path)
+    if (!flags['dry-run']) await applyChanges(database, changes)
     const text =
-      changes.length === 0 ? `The stored parameters equal ${file.path}` : changes.map(line).join('\n')
+      changes.length === 0 ? `The stored parameters equal "${file.path}"` : changes.map(line).join('\n')
     this.print({ file: file.path, applied: !flags['dry-run'], changes: changes.map(toJson) }, text)
   }
 }
 
 function line({ lane, name, from, to }: SettingChange): string {
-  const scope = lane === '' ? '' : ` of topic "${lane.slice(1)}"`
+  const scope = lane === '' ? '' : ` of ${plain(sayLane(lane))}`
   return `${name}${scope}: ${from ?? '(not stored)'} → ${to ?? '(removed)'}`
 }
 

@@ -12,6 +12,9 @@ export default class ConfigList extends ConfigCommand {
   ]
   static override flags = scopeFlags
 
+  /** The problems that are printed in full say it. */
+  protected override warnOnce(): void {}
+
   async run(): Promise<void> {
     const { flags } = await this.parse(ConfigList)
     const scope = this.scope(flags)

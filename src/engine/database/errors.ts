@@ -59,21 +59,16 @@ function connectionError(error: ServerError, target: string): QueueError | undef
     })
   }
   if (code === '3D000') {
-    return new QueueError(
-      'DATABASE_MISSING',
-      message.replace(/^./, (c) => c.toUpperCase()),
-      {
-        ...options,
-        hint: 'createdb, or name another database in --database-url',
-      },
-    )
+    return new QueueError('DATABASE_MISSING', `There is no ${target}`, {
+      ...options,
+      hint: 'pgbq status --database-url postgresql://user@host/database, to name another one',
+    })
   }
   if (['53300', '57P03', '57P01', '57P02', '08006'].includes(code)) {
-    return new QueueError(
-      'SERVER_UNREACHABLE',
-      `The server of ${target} is not available: ${message}`,
-      options,
-    )
+    return new QueueError('SERVER_UNREACHABLE', `The server of ${target} is not available: ${message}`, {
+      ...options,
+      hint: 'pgbq status, in a moment',
+    })
   }
   return undefined
 }

@@ -47,3 +47,66 @@ export function submitStatement(client: pg.Client, text: string): Promise<Statem
   client.query(query as unknown as pg.Submittable)
   return query.done
 }
+
+/** A text of any statements that the server's own grammar knows, by EXECUTE, which refuses transaction control. */
+export async function executeText(client: pg.Client, text: string): Promise<StatementResult> {
+  try {
+    const { rows } = await client.query<{ rows: bigint }>({
+      text: 'select background_queue.run_text($1) as rows',
+      values: [text],
+    })
+    return { tag: null, rows: Number(rows[0]!.rows) }
+  } catch (error) {
+    throw withoutOurFrames(error as ServerError, text)
+  }
+}
+
+/** The error as it were without EXECUTE: no context lines of ours, the position in the task's own text. */
+function withoutOurFrames(error: ServerError, text: string): ServerError {
+  const lines = (error.where ?? '').split('\n')
+  if (lines.at(-1)?.includes('background_queue.run_text(')) lines.pop()
+  const context = lines.join('\n')
+  const quoted = context.lastIndexOf(text)
+  const end = quoted < 0 ? undefined : context.lastIndexOf('\n', quoted) + 1
+  error.where = context.slice(0, end).trimEnd() || undefined
+  if (error.internalQuery === text) error.position = error.internalPosition
+  return error
+}
+
+/** A server's error as it comes over the wire. `routine`, the server's own function, is never translated. */
+export interface ServerError extends Error {
+  code?: string
+  routine?: string
+  where?: string | undefined
+  position?: string | undefined
+  internalPosition?: string
+  internalQuery?: string
+}
+
+/** The server's parser found more than one command: https://www.postgresql.org/docs/current/protocol-flow.html */
+export function isSeveralCommands({ code, routine }: ServerError): boolean {
+  return code === '42601' && routine === 'exec_parse_message'
+}
+
+/**
+ * Whether the server refused only because of the transaction around. SQLSTATEs are not enough (user code raises
+ * them too, SET TRANSACTION has 25001), so the server's routine counts. A context tells of a function around it,
+ * which would be refused outside too; but REINDEX gives itself one for a partitioned table.
+ */
+export function isRefusedInTransaction({ code, routine, where }: ServerError, isReindex: boolean): boolean {
+  return (
+    code === '25001' &&
+    /^PreventIn(Transaction|TransactionBlock|TransactionChain)/.test(routine ?? '') &&
+    (!where || isReindex)
+  )
+}
+
+/** COMMIT or ROLLBACK of a procedure or DO block, which the transaction around forbids. */
+export function isRefusedCommit({ code, routine }: ServerError): boolean {
+  return code === '2D000' && /^_?SPI_(commit|rollback)/.test(routine ?? '')
+}
+
+/** Not so a row that another changed (the end of a task was requested, say): it has this code too. */
+export function isSerializationConflict({ code, routine }: ServerError): boolean {
+  return code === '40001' && /Serializ/.test(routine ?? '')
+}

@@ -3,6 +3,9 @@ import { userInfo } from 'node:os'
 import type { ClientConfig } from 'pg'
 import { parse } from 'pg-connection-string'
 import { usageError } from '../errors.js'
+import { readService } from './service.js'
+
+const URL_EXAMPLE = 'pgbq status --database-url postgresql://user@host/database'
 
 /** Where to connect: what `pg` takes, and the URL it came from where there is one (it may hold a password). */
 export interface ConnectionTarget {
@@ -30,11 +33,7 @@ export function resolveTarget(
 ): ConnectionTarget {
   if (url === undefined) return { config: defaultConfig(env) }
   if (!/^postgres(ql)?:\/\//.test(url)) {
-    throw usageError(
-      'INVALID_URL',
-      'Expected the database URL to begin with postgresql://',
-      'pgbq status --database-url postgresql://user@host/database',
-    )
+    throw usageError('INVALID_URL', 'Expected the database URL to begin with postgresql://', URL_EXAMPLE)
   }
   return { config: parseUrl(url, env), url }
 }
@@ -55,19 +54,30 @@ function parseUrl(url: string, env: NodeJS.ProcessEnv): ClientConfig {
     throw usageError(
       'INVALID_URL',
       `The database URL cannot be read: ${(cause as Error).message.replaceAll(url, '…')}`,
+      URL_EXAMPLE,
     )
   }
 }
 
+/** What a service says, then libpq's variables, then its defaults: the order of libpq. */
 function defaultConfig(env: NodeJS.ProcessEnv): ClientConfig {
-  const port = Number(env.PGPORT ?? 5432)
-  const user = env.PGUSER ?? userInfo().username
+  const service = env.PGSERVICE ? readService(env.PGSERVICE, env) : {}
+  const { host, port: servicePort, user: serviceUser, dbname, password } = service
+  const port = parsePort(servicePort || env.PGPORT || '5432')
+  const user = serviceUser || env.PGUSER || userInfo().username
   return {
-    host: env.PGHOST ?? socketFolder(port) ?? 'localhost',
+    host: host || env.PGHOST || socketFolder(port) || 'localhost',
     port,
     user,
-    database: env.PGDATABASE ?? user,
+    database: dbname || env.PGDATABASE || user,
+    ...(password ? { password } : {}),
   }
+}
+
+function parsePort(text: string): number {
+  const port = Number(text)
+  if (/^\d+$/.test(text) && port >= 1 && port <= 65535) return port
+  throw usageError('INVALID_VALUE', `Expected PGPORT to be a port from 1 to 65535, got "${text}"`)
 }
 
 /** The folder of the local server's socket, where libpq looks for it. */

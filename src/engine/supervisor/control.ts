@@ -24,6 +24,18 @@ export interface Registration {
   lanes: string[] | null
 }
 
+/** Guards of the session, and nothing of what its role has for defaults that could end or refuse its transactions. */
+const SETTINGS = {
+  tcp_keepalives_idle: '5',
+  tcp_keepalives_interval: '2',
+  tcp_keepalives_count: '3',
+  default_transaction_isolation: 'read committed',
+  default_transaction_read_only: 'off',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+}
+
 /** The supervisor's one connection: LISTEN, registry, housekeeping. One transaction of it at a time. */
 export class Control {
   readonly database: Database
@@ -44,7 +56,7 @@ export class Control {
   static async open(target: ConnectionTarget): Promise<Control> {
     const database = await Database.connect(target, {
       applicationName: 'pg_background_queue supervisor',
-      settings: { tcp_keepalives_idle: '5', tcp_keepalives_interval: '2', tcp_keepalives_count: '3' },
+      settings: SETTINGS,
     })
     try {
       const schema = await requireInstalled(database)
@@ -132,7 +144,8 @@ export class Control {
 
   /**
    * Asks for the end of one running attempt and cancels its backend. The row stays locked until the signal is
-   * delivered, so that the run cannot end in between and the next task be hit. False: it had ended.
+   * delivered, so that the run cannot end in between and the next task be hit. False: it had ended. Throws where
+   * another session holds the row for longer: whoever has a cancel in an open transaction must not stall us.
    */
   requestEnd(
     workerId: bigint,
@@ -144,6 +157,7 @@ export class Control {
   ): Promise<boolean> {
     return this.exclusive(() =>
       this.database.transaction(async () => {
+        await this.database.query(`set local lock_timeout = '500ms'`)
         const { found } = await this.database.one<{ found: boolean }>(
           'select background_queue.request_end($1, $2, $3, $4, $5) as found',
           [taskId, workerId, token, reason, by],

@@ -4,6 +4,7 @@ import type { WorkerProcess } from './worker-process.js'
 
 /** How long a cancelled statement may go on before its backend is ended, and then its process. */
 const GRACE_MS = 3000
+const ASK_AGAIN_MS = 500
 
 interface Watched {
   task: RunningTask
@@ -16,10 +17,12 @@ interface Watched {
 /** Ends of running attempts: time-outs, cancels and releases; first asked for, then forced. */
 export class EndRequests {
   private readonly control: Control
-  private readonly watched = new Map<WorkerProcess, Watched>()
+  private readonly watched: Map<WorkerProcess, Watched>
 
-  constructor(control: Control) {
+  /** previous: of the connection that was lost; its tasks still run */
+  constructor(control: Control, previous?: EndRequests) {
     this.control = control
+    this.watched = previous?.watched ?? new Map()
   }
 
   watch(worker: WorkerProcess, task: RunningTask): void {
@@ -57,9 +60,22 @@ export class EndRequests {
     const watched = this.watched.get(worker)
     if (!watched || watched.task.id !== taskId || worker.id === null || !worker.backend) return
     if (watched.isRequested && reason === 'release') return
+    const isFirst = !watched.isRequested
     watched.isRequested = true
-    watched.terminateAt = performance.now() + GRACE_MS
-    await this.control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
+    if (isFirst) watched.terminateAt = performance.now() + GRACE_MS
+    try {
+      await this.control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
+    } catch (error) {
+      if (isFirst) this.postpone(watched)
+      if (this.control.database.lost) throw error
+    }
+  }
+
+  /** The request did not get through (somebody held the row, the server took no cancel): ask again. */
+  private postpone(watched: Watched): void {
+    watched.isRequested = false
+    watched.terminateAt = Number.POSITIVE_INFINITY
+    if (performance.now() >= watched.timeoutAt) watched.timeoutAt = performance.now() + ASK_AGAIN_MS
   }
 
   /** Time-outs that are due, and force where asking did not help. */

@@ -48,7 +48,10 @@ export class Funeral {
     const isExpected = worker.isStopping || isStopping
     this.dead.add({
       worker,
-      isDeath: !isExpected && (signal !== null || code !== 0),
+      isDeath:
+        !isExpected &&
+        (signal !== null || code !== 0) &&
+        !(code === EXIT_CONNECTION_LOST && worker.isDoubted),
       isConnectionLoss: code === EXIT_CONNECTION_LOST,
       reason: `Worker ${worker.id} (pid ${worker.pid}) ${reason}`,
       since: performance.now(),

@@ -14,16 +14,19 @@ const LASTING = new Set([
   'OLDER_SCHEMA',
 ])
 const LASTING_LIMIT_MS = 60_000
+const LOOK_EVERY_MS = 100
 const FIRST_DELAY_MS = 100
 const LAST_DELAY_MS = 3000
 
-/** Tries for as long as it takes; undefined once `isStopping`. Errors: a lasting one that lasted a minute. */
+/** Tries for as long as it takes; undefined once `isPointless`. Errors: a lasting one that lasted a minute. */
 export async function reconnect(
   target: ConnectionTarget,
-  isStopping: () => boolean,
+  isPointless: () => boolean,
+  firstDelayMs = 0,
 ): Promise<Control | undefined> {
   let lastingSince: number | undefined
-  for (let delayMs = FIRST_DELAY_MS; !isStopping(); delayMs = Math.min(delayMs * 2, LAST_DELAY_MS)) {
+  await pauseUnless(isPointless, firstDelayMs)
+  for (let delayMs = FIRST_DELAY_MS; !isPointless(); delayMs = Math.min(delayMs * 2, LAST_DELAY_MS)) {
     try {
       return await Control.open(target)
     } catch (error) {
@@ -31,7 +34,13 @@ export async function reconnect(
       lastingSince = isLasting ? (lastingSince ?? performance.now()) : undefined
       if (lastingSince !== undefined && performance.now() - lastingSince > LASTING_LIMIT_MS) throw error
     }
-    await sleep(delayMs)
+    await pauseUnless(isPointless, delayMs)
   }
   return undefined
+}
+
+async function pauseUnless(isPointless: () => boolean, delayMs: number): Promise<void> {
+  const endsAt = performance.now() + delayMs
+  while (performance.now() < endsAt && !isPointless())
+    await sleep(Math.min(LOOK_EVERY_MS, endsAt - performance.now()))
 }

@@ -33,6 +33,13 @@ const SURPLUS_IDLE_MS = 60_000
 const PRUNE_EVERY_MS = 60_000
 const REFUSED_FOR_MS = 60_000
 const MAX_SLOTS = 64
+const MAX_CONTENDED_MS = 100
+/**
+ * What passes by itself: https://www.postgresql.org/docs/current/errcodes-appendix.html classes of rollbacks, resources,
+ * locks, intervention, system and internal errors.
+ */
+const PASSING_CLASSES = new Set(['40', '53', '55', '57', '58', 'XX'])
+const PASSING_CODES = new Set(['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY'])
 
 /**
  * Keeps workers ready and busy. Signals, messages and notifications only take notes and end the loop's pause; one
@@ -46,10 +53,16 @@ export class Supervisor {
   private control!: Control
   private ends!: EndRequests
   private funeral!: Funeral
+  private supervisorId: bigint | undefined
   private slots = 0
+  private wantedWake = false
+  private contendedMs = 0
+  private recoveredAt = Number.NEGATIVE_INFINITY
   private isReady = false
+  private isReachable = true
   private stopRequests = 0
   private stopReason = ''
+  private stopRequestedAt = 0
   private tickAt = 0
   private pruneAt = performance.now() + 2000
   private nextDueAt = Number.POSITIVE_INFINITY
@@ -85,6 +98,7 @@ export class Supervisor {
 
   /** First call: let running tasks end, then release them. Second: release them now. */
   stop(reason: string): void {
+    if (!this.isStopping) this.stopRequestedAt = performance.now()
     this.stopRequests++
     this.stopReason ||= reason
     this.note()
@@ -108,15 +122,22 @@ export class Supervisor {
   }
 
   private async attach(control: Control): Promise<void> {
-    const { version, lanes, concurrency } = this.options
-    const previousId = this.control?.supervisorId
     this.control = control
     this.funeral = new Funeral(control, this.options.emit, this.funeral)
-    this.ends = new EndRequests(control)
+    this.ends = new EndRequests(control, this.ends)
     control.database.onNotification((payload) => this.onNotification(payload))
     control.database.onNotice((notice) => this.options.emit({ event: 'warning', message: notice.message }))
     control.database.onLost(() => this.note())
-    await control.register({ host: this.host, version, lanes, concurrency: concurrency ?? 0 }, previousId)
+    await this.enter()
+  }
+
+  /** Enters the registry, and takes over the workers of an entry before. */
+  private async enter(): Promise<void> {
+    const { version, lanes, concurrency } = this.options
+    this.supervisorId = await this.control.register(
+      { host: this.host, version, lanes, concurrency: concurrency ?? 0 },
+      this.supervisorId,
+    )
     this.tickAt = 0
   }
 
@@ -133,8 +154,12 @@ export class Supervisor {
 
   private async tick(): Promise<void> {
     this.tickAt = performance.now() + TICK_MS
-    const tick = await this.control.tick(this.wantsWake(), this.refusedRoles)
-    if (!tick.is_registered) return this.attach(this.control)
+    const wantsWake = this.wantsWake()
+    const tick = await this.control.tick(wantsWake, this.refusedRoles)
+    if (!tick.is_registered) return this.enter()
+    // an enqueue that committed beside this tick may still have read that no wake was wanted
+    if (wantsWake && !this.wantedWake) this.tickAt = performance.now() + TICK_AFTER_NOTIFY_MS
+    this.wantedWake = wantsWake
     this.slots = Math.min(this.options.concurrency ?? MAX_SLOTS, tick.max_running, MAX_SLOTS)
     this.nextDueAt =
       tick.next_due_ms === null ? Number.POSITIVE_INFINITY : performance.now() + tick.next_due_ms
@@ -155,26 +180,31 @@ export class Supervisor {
     if (this.pool.wake(role) || this.pool.ofRole(role).some((w) => w.state === 'starting')) return
     if (this.pool.workers.size < this.slots) {
       this.startWorker(role)
-    } else if (this.pool.ofRole(role).length === 0 && !this.pool.active.every((w) => w.role === role)) {
+    } else if (this.mustMakeRoom(role)) {
       const [surplus] = [...this.pool.idle, ...this.pool.active.filter((w) => w.isReady)]
       surplus?.stop()
     }
   }
 
+  /** Not where a slot is about to come free anyway, nor for a role whose workers could not be started now. */
+  private mustMakeRoom(role: string): boolean {
+    const isFreeing = this.pool.active.length < this.pool.workers.size
+    return this.pool.ofRole(role).length === 0 && !isFreeing && this.pool.mayStart(role)
+  }
+
+  /** A worker that sets roles logs in as we do, whatever role is waiting. */
   private startWorker(role: string): void {
-    if (this.pool.startDelayMs === 0) this.pool.start(role)
+    const login = this.options.runAs === 'set-role' ? this.control.role : role
+    if (this.pool.mayStart(login)) this.pool.start(login)
   }
 
   private keepWarm(): void {
     const wanted = Math.min(this.options.warm ?? 4, this.slots)
-    const mine = this.pool.ofRole(this.control.role)
-    if (this.pool.workers.size < Math.min(wanted, this.slots) && mine.length < wanted) {
-      for (let n = this.pool.workers.size; n < wanted; n++) this.startWorker(this.control.role)
-    }
+    for (let n = this.pool.workers.size; n < wanted; n++) this.startWorker(this.control.role)
     for (const worker of this.pool.idle.slice(wanted)) {
       if (performance.now() - worker.idleSince > SURPLUS_IDLE_MS) worker.stop()
     }
-    if (!this.isReady && mine.filter((w) => w.isReady).length >= wanted) {
+    if (!this.isReady && this.pool.active.filter((w) => w.isReady).length >= wanted) {
       this.isReady = true
       this.options.emit({
         event: 'ready',
@@ -233,7 +263,7 @@ export class Supervisor {
   private async stopRound(): Promise<void> {
     const now = performance.now()
     if (this.stopAt === undefined) {
-      this.stopAt = now + this.options.shutdownTimeoutMs
+      this.stopAt = this.deadline
       this.options.emit({ event: 'stopping', reason: this.stopReason })
       for (const worker of this.pool.workers) worker.stop()
     }
@@ -256,29 +286,55 @@ export class Supervisor {
     if (this.control.database.lost) return true
     // a server that shuts down answers once more before it closes the connection; a queue that is gone does not come back
     const { code = '' } = error as { code?: string }
-    if (!['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY', 'XX000'].includes(code)) return false
+    if (!PASSING_CODES.has(code) && !PASSING_CLASSES.has(code.slice(0, 2))) return false
     await this.control.close()
     return true
   }
 
   private async recover(error: Error): Promise<void> {
-    this.options.emit({ event: 'database_lost', reason: error.message })
+    if (this.isReachable) this.options.emit({ event: 'database_lost', reason: error.message })
+    this.isReachable = false
     this.funeral.distrust()
-    const control = await reconnect(this.options.target, () => this.isStopping)
+    for (const worker of this.pool.workers) worker.isDoubted = true
+    const delayMs = performance.now() - this.recoveredAt < TICK_MS ? TICK_MS : 0
+    const control = await reconnect(this.options.target, () => this.isPointless, delayMs)
+    this.recoveredAt = performance.now()
     if (!control) {
       for (const worker of this.pool.workers) worker.kill()
       return
     }
-    await this.attach(control)
+    try {
+      await this.attach(control)
+    } catch (failure) {
+      // lost again at once: the next round finds it so
+      if (await this.isDatabaseLost(failure as Error)) return
+      throw failure
+    }
+    this.funeral.distrust()
+    this.isReachable = true
     this.options.emit({ event: 'database_back' })
   }
 
+  /** Nothing is left to do with a connection: we stop, and no task runs that could still end well. */
+  private get isPointless(): boolean {
+    if (!this.isStopping) return false
+    return this.stopRequests > 1 || this.pool.busy.length === 0 || performance.now() > this.deadline
+  }
+
+  private get deadline(): number {
+    return this.stopRequestedAt + this.options.shutdownTimeoutMs
+  }
+
   private onNotification(payload: string): void {
-    const roles = new Set(this.pool.idle.map((w) => w.role))
-    for (const role of roles) this.pool.wake(role)
-    const isUrgent = payload !== 'due' || roles.size === 0
+    const isUrgent = payload !== 'due' || !this.wakeOneOfEachRole()
     const isGrowing = this.pool.active.length < this.slots
     if (isUrgent || isGrowing) this.tickSoon(payload === 'due' ? TICK_AFTER_NOTIFY_MS : 0)
+  }
+
+  private wakeOneOfEachRole(): boolean {
+    const roles = new Set(this.pool.idle.map((w) => w.role))
+    for (const role of roles) this.pool.wake(role)
+    return roles.size > 0
   }
 
   private tickSoon(delayMs: number): void {
@@ -295,19 +351,30 @@ export class Supervisor {
     } else if (message.type === 'claimed') {
       this.ends.watch(worker, message.task)
       emit({ event: 'claimed', task: message.task, workerId: worker.id! })
+      this.contendedMs = 0
       // there may be more: the next in the chain looks
       if (!this.pool.wake(worker.role) && this.pool.workers.size < this.slots) this.tickSoon(0)
     } else if (message.type === 'ended') {
       this.ends.forget(worker)
+      this.lastWorkAt = performance.now()
       this.tell(worker, message)
+      // the topic's slot that it leaves may be what another role's task waits for
+      if (this.pool.active.some((w) => w.role !== worker.role)) this.tickSoon(TICK_AFTER_NOTIFY_MS)
     } else if (message.type === 'idle') {
       if (message.waitMs !== null)
-        this.nextDueAt = Math.min(this.nextDueAt, performance.now() + message.waitMs)
+        this.nextDueAt = Math.min(this.nextDueAt, performance.now() + this.patience(message.waitMs))
       if (this.allBusySince !== undefined) this.tickSoon(0)
     } else {
       worker.exitReason = message.message
     }
     this.note()
+  }
+
+  /** 0: a task is due but somebody holds it, mostly for a moment, but a session may hold its row for hours. */
+  private patience(waitMs: number): number {
+    if (waitMs > 0) return waitMs
+    this.contendedMs = Math.min(this.contendedMs * 2 + 1, MAX_CONTENDED_MS)
+    return this.contendedMs
   }
 
   private tell(worker: WorkerProcess, { task, ending }: FromWorker & { type: 'ended' }): void {
@@ -336,9 +403,13 @@ export class Supervisor {
       )
       worker.state = 'busy'
       worker.send({ type: 'register', workerId: worker.id, secret })
-    } catch {
-      worker.kill()
+      // it died while it was entered: nobody else would take it out again
+      if (worker.hasExited) this.funeral.add(worker, 0, null, 'died before it was ready', this.isStopping)
+    } catch (error) {
+      worker.exitReason = (error as Error).message
+      worker.process.kill('SIGKILL')
     }
+    this.note()
   }
 
   private onExit(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void {
@@ -368,12 +439,16 @@ export class Supervisor {
     this.endPause?.()
   }
 
+  private nextStopAt(now: number): number {
+    if (this.stopAt === undefined) return now
+    return this.stopAt > now ? Math.min(this.stopAt, now + 200) : now + 200
+  }
+
   /** Until a note, the next tick, the next due task, or the next deadline. */
   private async pause(): Promise<void> {
     const now = performance.now()
     const until = Math.min(
-      this.isStopping ? (this.stopAt ?? now) : this.tickAt,
-      this.isStopping ? now + 200 : this.nextDueAt,
+      this.isStopping ? this.nextStopAt(now) : Math.min(this.tickAt, this.nextDueAt, this.pool.nextStartAt),
       this.funeral.nextAt,
       this.ends.nextAt,
       now + TICK_MS,
@@ -391,7 +466,7 @@ export class Supervisor {
     this.isNoted = false
     if (performance.now() >= this.nextDueAt) {
       this.nextDueAt = Number.POSITIVE_INFINITY
-      if (!this.pool.wake()) this.tickSoon(0)
+      if (!this.wakeOneOfEachRole()) this.tickSoon(0)
     }
   }
 }

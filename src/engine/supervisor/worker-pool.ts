@@ -9,7 +9,7 @@ export interface PoolHooks {
   setsRole: boolean
 }
 
-/** Back-off for processes that die before they are ready: 100 ms, doubled up to 10 s. */
+/** Back-off for a role's processes that die before they have looked for a task: 100 ms, doubled up to 10 s. */
 const FIRST_BACKOFF_MS = 100
 const LAST_BACKOFF_MS = 10_000
 
@@ -17,8 +17,7 @@ const LAST_BACKOFF_MS = 10_000
 export class WorkerPool {
   readonly workers = new Set<WorkerProcess>()
   private readonly hooks: PoolHooks
-  private backoffMs = 0
-  private mayStartAt = 0
+  private readonly backoffs = new Map<string, { delayMs: number; endsAt: number }>()
 
   constructor(hooks: PoolHooks) {
     this.hooks = hooks
@@ -34,33 +33,52 @@ export class WorkerPool {
   }
 
   private receive(worker: WorkerProcess, message: FromWorker): void {
+    if (message.type !== 'refused') worker.isDoubted = false
     if (message.type === 'ready') {
       worker.isReady = true
-      this.backoffMs = 0
     } else if (message.type === 'claimed') {
+      this.noteLook(worker)
       worker.state = 'busy'
       worker.task = message.task
     } else if (message.type === 'ended') {
       worker.task = undefined
     } else if (message.type === 'idle') {
+      this.noteLook(worker)
       worker.state = 'idle'
       worker.idleSince = performance.now()
     }
     this.hooks.onMessage(worker, message)
   }
 
+  private noteLook(worker: WorkerProcess): void {
+    if (!worker.hasLooked) this.backoffs.delete(worker.role)
+    worker.hasLooked = true
+  }
+
   private remove(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void {
     this.workers.delete(worker)
-    if (!worker.isReady && !worker.isStopping) {
-      this.backoffMs = Math.min(Math.max(this.backoffMs * 2, FIRST_BACKOFF_MS), LAST_BACKOFF_MS)
-      this.mayStartAt = performance.now() + this.backoffMs
-    }
+    worker.hasExited = true
+    if (!worker.hasLooked && !worker.isStopping) this.backOff(worker.role)
     this.hooks.onExit(worker, code, signal)
   }
 
-  /** Milliseconds until another process may be started; 0: now. */
-  get startDelayMs(): number {
-    return Math.max(0, this.mayStartAt - performance.now())
+  /** Several that die together count once. */
+  private backOff(role: string): void {
+    const last = this.backoffs.get(role)
+    if (last && last.endsAt > performance.now()) return
+    const delayMs = Math.min((last?.delayMs ?? FIRST_BACKOFF_MS / 2) * 2, LAST_BACKOFF_MS)
+    this.backoffs.set(role, { delayMs, endsAt: performance.now() + delayMs })
+  }
+
+  /** When the next process of a role that waits may be started, on the clock of performance.now(). */
+  get nextStartAt(): number {
+    const now = performance.now()
+    const times = [...this.backoffs.values()].map((b) => b.endsAt).filter((at) => at > now)
+    return Math.min(Number.POSITIVE_INFINITY, ...times)
+  }
+
+  mayStart(role: string): boolean {
+    return (this.backoffs.get(role)?.endsAt ?? 0) <= performance.now()
   }
 
   get active(): WorkerProcess[] {

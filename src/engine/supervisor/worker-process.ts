@@ -32,6 +32,11 @@ export class WorkerProcess {
   task: RunningTask | undefined
   isStopping = false
   isReady = false
+  /** it has asked for a task at least once */
+  hasLooked = false
+  hasExited = false
+  /** it lived when the control connection was lost, and has not been heard of since */
+  isDoubted = false
   idleSince = performance.now()
   exitReason = ''
 

@@ -1,6 +1,5 @@
 /** The program of a worker's process, forked by the supervisor. It loads nothing but `pg` and the loop. */
 import type { ConnectionTarget } from '../database/target.js'
-import { QueueError } from '../errors.js'
 import {
   EXIT_CONNECTION_LOST,
   EXIT_REFUSED,
@@ -27,7 +26,13 @@ async function main(): Promise<void> {
   process.on('SIGINT', () => undefined)
   process.on('SIGHUP', () => undefined)
   process.on('SIGTERM', () => stop())
-  process.on('disconnect', () => (worker ? void worker.abandon() : process.exit(0)))
+  process.on('disconnect', async () => {
+    await worker?.abandon()
+    // without its client the backend ends by itself (client_connection_check_interval)
+    process.exit(0)
+  })
+  // it may have gone while this program was loaded
+  if (!process.connected) process.exit(0)
   const stop = (): void => {
     if (!worker) process.exit(0)
     worker.stop()
@@ -51,20 +56,13 @@ async function leave(session: WorkerSession): Promise<void> {
   process.exit(0)
 }
 
+/** 42501: the role may not connect to this database, or lacks a right of ours. */
+const REFUSALS = new Set(['LOGIN_REFUSED', 'DATABASE_MISSING', 'NOT_INSTALLED', 'NOT_ALLOWED', '42501'])
+
 function fail(error: unknown): void {
-  if (
-    error instanceof QueueError &&
-    ['LOGIN_REFUSED', 'DATABASE_MISSING', 'NOT_INSTALLED', 'NOT_ALLOWED'].includes(error.code)
-  ) {
-    report({ type: 'refused', code: error.code, message: error.message })
-    process.exit(EXIT_REFUSED)
-  }
-  report({
-    type: 'refused',
-    code: (error as { code?: string }).code ?? '',
-    message: (error as Error).message,
-  })
-  process.exit(EXIT_CONNECTION_LOST)
+  const { code = '', message } = error as { code?: string; message: string }
+  report({ type: 'refused', code, message })
+  process.exit(REFUSALS.has(code) ? EXIT_REFUSED : EXIT_CONNECTION_LOST)
 }
 
 main().catch(fail)

@@ -1,10 +1,19 @@
-import type { StatementResult } from '../database/statement.js'
+import {
+  isRefusedCommit,
+  isRefusedInTransaction,
+  isSerializationConflict,
+  isSeveralCommands,
+  type ServerError,
+  type StatementResult,
+} from '../database/statement.js'
 import type { Claim } from './claim.js'
 import type { TaskError } from './ipc.js'
 import {
   findTransactionControl,
+  isReindex,
   isSetting,
   leavesNoSessionState,
+  mayCommit,
   parseStatements,
   runsOutsideTransaction,
   type Statement,
@@ -35,20 +44,61 @@ export class FinalTaskError extends Error {
 }
 
 /**
+ * SERIALIZABLE tasks that finish side by side look dependent on one another to the server, for their rows in the
+ * queue share pages; such a commit is tried again, as the manual demands:
+ * https://www.postgresql.org/docs/current/transaction-iso.html#XACT-SERIALIZABLE
+ */
+class ConflictError extends Error {}
+
+const MOST_COMMITS = 30
+
+/** Some statement of the text can only run outside a transaction; nothing has run yet. */
+class OutsideOnlyError extends Error {}
+
+/**
  * Runs a task and finishes it. Throws what the task's SQL threw, with nothing of it committed, except for SQL
  * that PostgreSQL cannot run in a transaction: that is run statement by statement, each recorded when it is done.
  */
 export async function execute(session: WorkerSession, claim: Claim): Promise<StatementResult> {
   await refuseTransactionControl(claim)
-  if (claim.mode === 'autocommit') return runOutside(session, claim)
-  if (claim.statementsDone > 0) return runOutside(session, claim)
+  await session.become(claim.role)
+  if (claim.mode === 'autocommit' || claim.statementsDone > 0) return runOutside(session, claim)
   try {
-    return await runInside(session, claim)
+    return await repeat(session, async (isAgain) => {
+      if (isAgain) await renew(session, claim)
+      return runInside(session, claim)
+    })
   } catch (error) {
     if (session.isInTransaction) await session.rollback()
     if (claim.mode !== 'auto' || !(await mustRunOutside(error as ServerError, claim))) throw error
-    await session.clean()
+    await renew(session, claim)
     return runOutside(session, claim)
+  }
+}
+
+async function renew(session: WorkerSession, claim: Claim): Promise<void> {
+  await session.clean()
+  await session.become(claim.role)
+}
+
+/** Runs a transaction until it does not collide with another at its commit. */
+async function repeat<T>(session: WorkerSession, run: (isAgain: boolean) => Promise<T>): Promise<T> {
+  for (let commits = 1; ; commits++) {
+    try {
+      return await run(commits > 1)
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error
+      if (commits === MOST_COMMITS) throw error.cause
+      if (session.isInTransaction) await session.rollback()
+    }
+  }
+}
+
+async function commitWith(session: WorkerSession, text: string, values: unknown[]): Promise<void> {
+  try {
+    await session.commitWith(text, values)
+  } catch (error) {
+    throw isSerializationConflict(error as ServerError) ? new ConflictError('', { cause: error }) : error
   }
 }
 
@@ -78,39 +128,47 @@ async function runInside(session: WorkerSession, claim: Claim): Promise<Statemen
   }
   if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
     throw transactionControl(result.tag ?? '')
-  await session.commitWith(FINISH, [claim.id, claim.token, result.rows, result.tag])
+  await commitWith(session, FINISH, [claim.id, claim.token, result.rows, result.tag])
   return result
 }
 
 /** A text of several statements: one by one where our grammar knows it, else by the server's own. */
 async function runSeveral(session: WorkerSession, claim: Claim): Promise<StatementResult> {
   const statements = await parseStatements(claim.sql)
-  if (statements === undefined) {
-    const row = await session.database.one<{ rows: bigint }>('select background_queue.run_text($1) as rows', [
-      claim.sql,
-    ])
-    await session.database.query('set constraints all immediate')
-    return { tag: null, rows: Number(row.rows) }
-  }
+  if (statements === undefined) return session.runText(claim.sql)
+  if (claim.mode === 'auto' && statements.some(runsOutsideTransaction)) throw new OutsideOnlyError()
   let result: StatementResult = { tag: null, rows: null }
   for (const [index, statement] of statements.entries()) {
     const isLast = index === statements.length - 1
-    result = await (isLast ? session.runLast(statement.text) : session.run(statement.text))
+    result = await located(statement, isLast ? session.runLast(statement.text) : session.run(statement.text))
   }
   return result
 }
 
+/** An error's position counts from the beginning of the whole text. */
+async function located<T>({ offset }: Statement, running: Promise<T>): Promise<T> {
+  try {
+    return await running
+  } catch (error) {
+    const { position } = error as ServerError
+    if (position !== undefined) (error as ServerError).position = String(Number(position) + offset)
+    throw error
+  }
+}
+
 /** The task's statements one by one, each with its record where it may stand in a transaction. */
 async function runOutside(session: WorkerSession, claim: Claim): Promise<StatementResult> {
-  const statements = (await parseStatements(claim.sql)) ?? [{ text: claim.sql, kind: 'unknown', node: {} }]
+  const statements = (await parseStatements(claim.sql)) ?? [
+    { text: claim.sql, offset: 0, kind: 'UnknownStmt', node: {} },
+  ]
   const first = await resume(session, claim, statements)
   let result: StatementResult = { tag: null, rows: null }
   for (const [index, statement] of statements.entries()) {
     if (index < first) continue
     const isLast = index === statements.length - 1
-    const record = (r: StatementResult): [string, unknown[]] =>
+    const record: Recorder = (r) =>
       isLast ? [FINISH, [claim.id, claim.token, r.rows, r.tag]] : [STEP, [claim.id, claim.token, index + 1]]
-    result = await runRecorded(session, statement, record)
+    result = await located(statement, runRecorded(session, claim, statement, record))
   }
   if (first >= statements.length) await session.own(FINISH, [claim.id, claim.token, null, null])
   return result
@@ -127,21 +185,29 @@ async function resume(session: WorkerSession, claim: Claim, statements: Statemen
   return done.length
 }
 
+/** What records a statement's end: a statement of ours and its values. */
+type Recorder = (result: StatementResult) => [text: string, values: unknown[]]
+
 async function runRecorded(
   session: WorkerSession,
+  claim: Claim,
   statement: Statement,
-  record: (result: StatementResult) => [string, unknown[]],
+  record: Recorder,
 ): Promise<StatementResult> {
-  if (!runsOutsideTransaction(statement)) {
+  const isBare = runsOutsideTransaction(statement) || (claim.mode === 'autocommit' && mayCommit(statement))
+  if (!isBare) {
     try {
-      await session.begin(null)
-      const result = await session.runLast(statement.text)
-      if (!session.isInTransaction) throw transactionControl(result.tag ?? '')
-      await session.commitWith(...record(result))
-      return result
+      return await repeat(session, async () => {
+        await session.begin(claim.isolation)
+        const result = await session.runLast(statement.text)
+        if (!session.isInTransaction) throw transactionControl(result.tag ?? '')
+        await commitWith(session, ...record(result))
+        return result
+      })
     } catch (error) {
       if (session.isInTransaction) await session.rollback()
-      if (!isRefusedInTransaction(error as ServerError)) throw error
+      const isCommit = isRefusedCommit(error as ServerError) && mayCommit(statement)
+      if (!isCommit && !isRefusedInTransaction(error as ServerError, isReindex(statement))) throw error
     }
   }
   const result = await session.run(statement.text)
@@ -153,32 +219,13 @@ async function runRecorded(
   return result
 }
 
-interface ServerError extends Error {
-  code?: string
-  routine?: string
-  where?: string
-}
-
-/** The server's parser found more than one command: https://www.postgresql.org/docs/current/protocol-flow.html */
-function isSeveralCommands({ code, routine }: ServerError): boolean {
-  return code === '42601' && routine === 'exec_parse_message'
-}
-
-/**
- * Whether the server refused only because of the transaction around. SQLSTATEs are not enough (user code raises
- * them too, SET TRANSACTION has 25001), so the server's routine counts; it is never translated.
- */
-function isRefusedInTransaction({ code, routine, where }: ServerError): boolean {
-  return (
-    code === '25001' &&
-    /^PreventIn(Transaction|TransactionBlock|TransactionChain)/.test(routine ?? '') &&
-    !where
-  )
-}
-
 async function mustRunOutside(error: ServerError, claim: Claim): Promise<boolean> {
-  if (isRefusedInTransaction(error)) return true
-  if (error.code !== '2D000' || !/^_?SPI_(commit|rollback)/.test(error.routine ?? '')) return false
+  if (error instanceof OutsideOnlyError || isRefusedInTransaction(error, false)) return true
+  if (error.code !== '25001' && error.code !== '2D000') return false
   const statements = await parseStatements(claim.sql)
-  return statements === undefined || statements.some((s) => s.kind === 'CallStmt' || s.kind === 'DoStmt')
+  if (statements === undefined) return isRefusedCommit(error)
+  return (
+    isRefusedInTransaction(error, statements.some(isReindex)) ||
+    (isRefusedCommit(error) && statements.some(mayCommit))
+  )
 }

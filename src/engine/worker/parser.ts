@@ -6,6 +6,8 @@
 export interface Statement {
   /** the text of this statement alone, without its semicolon */
   text: string
+  /** characters of the whole text before it, as the server counts an error's position */
+  offset: number
   /** the parser's node name, such as VacuumStmt */
   kind: string
   node: Record<string, unknown>
@@ -27,15 +29,27 @@ export async function parseStatements(text: string): Promise<Statement[] | undef
     return undefined
   }
   const bytes = Buffer.from(text)
+  let [offset, counted] = [0, 0]
   return statements.map(({ stmt, stmt_location = 0, stmt_len }) => {
     const end = stmt_len === undefined ? bytes.length : stmt_location + stmt_len
     const [kind, node] = Object.entries(stmt ?? {})[0] ?? ['EmptyStmt', {}]
-    return { text: bytes.subarray(stmt_location, end).toString('utf8'), kind, node }
+    offset += countCharacters(bytes.subarray(counted, stmt_location))
+    counted = stmt_location
+    return { text: bytes.subarray(stmt_location, end).toString('utf8'), offset, kind, node }
   })
 }
 
-/** Every transaction command has one of these words, so a text without them needs no parser to be cleared. */
-const TRANSACTION_WORDS = /\b(abort|begin|commit|end|prepare|release|rollback|savepoint|start)\b/i
+/** Characters of UTF-8: the bytes that do not continue one. */
+function countCharacters(bytes: Uint8Array): number {
+  return bytes.reduce((count, byte) => count + ((byte & 0xc0) === 0x80 ? 0 : 1), 0)
+}
+
+/**
+ * A transaction command begins with one of these words, behind nothing, a semicolon or a comment. A text without
+ * any there needs no parser to be cleared.
+ */
+const TRANSACTION_WORDS =
+  /(?:^|[;/\n\r])[ \t\f\v]*(?:abort|begin|commit|end|prepare|release|rollback|savepoint|start)\b/i
 
 /** The first top-level transaction command of a text, as it is written; undefined if there is none. */
 export async function findTransactionControl(text: string): Promise<string | undefined> {
@@ -44,7 +58,7 @@ export async function findTransactionControl(text: string): Promise<string | und
   return statements?.find((s) => s.kind === 'TransactionStmt')?.text.trim()
 }
 
-/** Statements that PostgreSQL refuses inside a transaction, or that may commit by themselves. */
+/** Statements that PostgreSQL refuses inside a transaction. */
 export function runsOutsideTransaction({ kind, node }: Statement): boolean {
   switch (kind) {
     case 'VacuumStmt':
@@ -53,9 +67,10 @@ export function runsOutsideTransaction({ kind, node }: Statement): boolean {
     case 'DropStmt':
       return node.concurrent === true
     case 'ReindexStmt':
-      return node.kind !== 'REINDEX_OBJECT_TABLE' && node.kind !== 'REINDEX_OBJECT_INDEX'
-        ? true
-        : hasOption(node, 'concurrently')
+      return (
+        (node.kind !== 'REINDEX_OBJECT_TABLE' && node.kind !== 'REINDEX_OBJECT_INDEX') ||
+        JSON.stringify(node.params ?? []).includes('"defname":"concurrently"')
+      )
     case 'ClusterStmt':
       return node.relation === undefined
     case 'CreatedbStmt':
@@ -63,11 +78,6 @@ export function runsOutsideTransaction({ kind, node }: Statement): boolean {
     case 'AlterSystemStmt':
     case 'CreateTableSpaceStmt':
     case 'DropTableSpaceStmt':
-    case 'CreateSubscriptionStmt':
-    case 'DropSubscriptionStmt':
-    case 'AlterSubscriptionStmt':
-    case 'CallStmt':
-    case 'DoStmt':
       return true
     case 'DiscardStmt':
       return node.target === 'DISCARD_ALL'
@@ -76,50 +86,25 @@ export function runsOutsideTransaction({ kind, node }: Statement): boolean {
   }
 }
 
-function hasOption(node: Record<string, unknown>, name: string): boolean {
-  return JSON.stringify(node.params ?? []).includes(`"defname":"${name}"`)
-}
+/** Statements whose code may commit by itself. */
+export const mayCommit = ({ kind }: Statement): boolean => kind === 'CallStmt' || kind === 'DoStmt'
 
-/** Statements that leave nothing in the session, so that a later one can start without them. */
-const STATELESS = new Set([
-  'InsertStmt',
-  'UpdateStmt',
-  'DeleteStmt',
-  'MergeStmt',
-  'VacuumStmt',
-  'IndexStmt',
-  'ReindexStmt',
-  'CreateStmt',
-  'AlterTableStmt',
-  'DropStmt',
-  'TruncateStmt',
-  'RefreshMatViewStmt',
-  'ClusterStmt',
-  'CallStmt',
-  'DoStmt',
-  'CreateTableAsStmt',
-  'ViewStmt',
-  'CommentStmt',
-  'GrantStmt',
-  'CreatedbStmt',
-  'DropdbStmt',
-  'AlterSystemStmt',
-  'NotifyStmt',
-  'CheckPointStmt',
-  'EmptyStmt',
-  'VariableShowStmt',
-  'ExplainStmt',
-])
+/** REINDEX, whose errors have a context of their own. */
+export const isReindex = ({ kind }: Statement): boolean => kind === 'ReindexStmt'
 
-/** Whether a rescue may go on behind these statements; SET is repeated, other traces in the session are not known. */
+/** Statements that leave in the session what a later one may need. */
+const TRACES = new Set(['PrepareStmt', 'DeclareCursorStmt', 'ListenStmt', 'LoadStmt', 'UnknownStmt'])
+
+/** Whether a rescue may go on behind this statement. What functions do to the session cannot be seen. */
 export function leavesNoSessionState({ kind, node }: Statement): boolean {
-  if (!STATELESS.has(kind)) return false
+  if (TRACES.has(kind)) return false
   const text = JSON.stringify(node)
   return (
-    !/"relpersistence":"t"/.test(text) &&
-    !/"sval":"(set_config|pg_(try_)?advisory_lock(_shared)?|setseed)"/.test(text)
+    !/"relpersistence":"t"|pg_temp|set_config|advisory_lock|setseed/.test(text) &&
+    !(kind === 'DoStmt' && /\btemp/i.test(text))
   )
 }
 
-/** SET and RESET, which a rescue repeats before it goes on. */
-export const isSetting = ({ kind }: Statement): boolean => kind === 'VariableSetStmt'
+/** Settings of the session, which a rescue repeats before it goes on. */
+export const isSetting = ({ kind }: Statement): boolean =>
+  kind === 'VariableSetStmt' || kind === 'DiscardStmt'

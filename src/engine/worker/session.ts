@@ -1,20 +1,30 @@
+import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
-import { type StatementResult, submitStatement } from '../database/statement.js'
+import { executeText, type StatementResult, submitStatement } from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
 
 /**
  * What makes a session as good as new. Not DISCARD ALL, which also throws away the plans of our own functions.
- * RESET ALL does not undo a role, nor a session authorization; no statement of ours is prepared by name, so
+ * RESET ALL comes first, for the task's statement_timeout ends with it, but undoes no session authorization and no
+ * role (RESET ROLE comes back to the one of ALTER ROLE … SET role). No statement of ours is prepared by name, so
  * DEALLOCATE ALL takes only the task's.
  */
-const CLEAN = `set session authorization default; reset all; close all; unlisten *;
+const CLEAN = `reset all; set session authorization default; reset role; close all; unlisten *;
   select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; deallocate all`
 
-/** The role and authorization of our own statements, whatever the task left; at the commit the task's come back. */
-const AS_OURSELVES = 'set local session authorization default; set local role none'
+/** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
+const AS_OURSELVES = `set local statement_timeout = 0; set local lock_timeout = 0; set local client_encoding = 'UTF8';
+  set local session authorization default; set local role none`
 
-/** Guards of a worker's session, each what RESET ALL comes back to. client_connection_check_interval: 14 and newer. */
+/**
+ * The checks that would otherwise wait for the commit, and whether a finish can be written at all. The task's own
+ * idle timeout would hit between its last statement and our finish.
+ */
+const CHECK = `set local idle_in_transaction_session_timeout = '60s'; set constraints all immediate;
+  show transaction_read_only`
+
+/** Guards of a worker's session, each what RESET ALL comes back to. */
 const SETTINGS: Record<string, string> = {
   tcp_keepalives_idle: '5',
   tcp_keepalives_interval: '2',
@@ -25,12 +35,20 @@ const SETTINGS: Record<string, string> = {
   log_parameter_max_length_on_error: '0',
 }
 
+/** Those that PostgreSQL 13 does not know. */
+const SETTINGS_14: Record<string, string> = {
+  client_connection_check_interval: '500',
+  idle_session_timeout: '0',
+}
+
 /** A worker's one session: tasks' statements, and ours beside them. */
 export class WorkerSession {
   readonly database: Database
-  /** Claims need READ COMMITTED and a writable transaction; some roles have other defaults. */
+  /** Claims need READ COMMITTED, a writable transaction, our role and time; some roles have other defaults. */
   private hasOwnDefaults = false
+  private user = ''
   private isDirty = false
+  private isReadOnly = false
 
   private constructor(database: Database) {
     this.database = database
@@ -44,30 +62,31 @@ export class WorkerSession {
         settings,
         keepsDefaults: true,
       })
-    const database = await connect({ ...SETTINGS, client_connection_check_interval: '500' }).catch(
-      (error) => {
-        if (error.code !== '42704') throw error
-        return connect(SETTINGS)
-      },
-    )
+    const database = await connect({ ...SETTINGS, ...SETTINGS_14 }).catch((error) => {
+      if (error.code !== '42704') throw error
+      return connect(SETTINGS)
+    })
     const session = new WorkerSession(database)
     await session.readDefaults()
     return session
   }
 
   private async readDefaults(): Promise<void> {
-    const row = await this.database.one<{ isolation: string; read_only: string }>(
-      `select current_setting('default_transaction_isolation') as isolation,
-        current_setting('default_transaction_read_only') as read_only`,
+    const row = await this.database.one<{ user: string; isPlain: boolean }>(
+      `select session_user::text as user, current_setting('default_transaction_isolation') = 'read committed'
+        and current_setting('default_transaction_read_only') = 'off' and current_setting('statement_timeout') = '0'
+        and current_setting('lock_timeout') = '0' and current_user = session_user as "isPlain"`,
     )
-    this.hasOwnDefaults = row.isolation !== 'read committed' || row.read_only !== 'off'
+    this.user = row.user
+    this.hasOwnDefaults = !row.isPlain
   }
 
-  /** What others need to see this session's end. */
+  /** What others need to see this session's end; instants as every DateStyle and time zone reads them. */
   async identify(): Promise<Backend> {
     const row = await this.database.one<Omit<Backend, 'processId' | 'secretKey'>>(
-      `select pid, backend_start::text as "startedAt", pg_postmaster_start_time()::text as "serverStartedAt"
-       from pg_stat_activity where pid = pg_backend_pid()`,
+      `select pid, to_char(backend_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "startedAt",
+        to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "serverStartedAt"
+       from pg_catalog.pg_stat_activity where pid = pg_backend_pid()`,
     )
     return { ...row, ...this.database.backendKey }
   }
@@ -76,7 +95,7 @@ export class WorkerSession {
   async own<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
     const isWrapped = this.hasOwnDefaults || this.isDirty
     if (!isWrapped) return (await this.database.query<T>(text, values))[0]
-    const [, , rows] = await settle([
+    const [, , rows] = await this.together(() => [
       this.database.query('begin isolation level read committed read write'),
       this.database.query(AS_OURSELVES),
       this.database.query<T>(text, values),
@@ -89,16 +108,21 @@ export class WorkerSession {
   async cleanAnd<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
     if (!this.isDirty) return this.own(text, values)
     this.isDirty = false
-    const [, row] = await settle([this.clean(), this.own<T>(text, values)])
+    const [, row] = await this.together(() => [this.clean(), this.own<T>(text, values)])
     return row as T | undefined
   }
 
   async clean(): Promise<void> {
     this.isDirty = false
-    await settle([
+    await this.together(() => [
       this.database.query(CLEAN),
       this.database.query(`select pg_catalog.setseed(${Math.random()})`),
     ])
+  }
+
+  /** The role of a task, where the session serves several. */
+  async become(role: string): Promise<void> {
+    if (role !== this.user) await this.run(`set role "${role.replaceAll('"', '""')}"`)
   }
 
   /** BEGIN must have been answered before a task's text is sent, or the text would commit by itself. */
@@ -113,20 +137,48 @@ export class WorkerSession {
     return submitStatement(this.database.client, text)
   }
 
+  /** A text that only the server's own grammar knows. */
+  async runText(text: string): Promise<StatementResult> {
+    this.isDirty = true
+    const [result] = await this.together(() => [executeText(this.database.client, text), this.check()])
+    return result as StatementResult
+  }
+
   /** The last statement of a task, then the checks that would otherwise wait for the commit. */
   async runLast(text: string): Promise<StatementResult> {
-    const [result] = await settle([this.run(text), this.database.query('set constraints all immediate')])
+    // while COPY FROM STDIN waits for its data, the server takes any other message for a broken protocol
+    const copied = /copy/i.test(text) ? await this.run(text) : undefined
+    const [result] = await this.together(() => [copied ?? this.run(text), this.check()])
     return result as StatementResult
+  }
+
+  private async check(): Promise<void> {
+    const results = (await this.database.client.query(CHECK)) as unknown as { rows: Row[] }[]
+    this.isReadOnly = results.at(-1)!.rows[0]!.transaction_read_only === 'on'
   }
 
   /** Ends the task's transaction with a statement of ours; the commit answers for both. */
   async commitWith(text: string, values: unknown[]): Promise<void> {
-    const [, , commit] = await settle([
+    if (this.isReadOnly && !(await this.hasWritten())) {
+      // nothing is lost or done twice if it ends between the two
+      await this.database.query('commit')
+      await this.own(text, values)
+      return
+    }
+    const [, , commit] = await this.together(() => [
       this.database.query(AS_OURSELVES),
       this.database.query(text, values),
       this.run('commit'),
     ])
     if ((commit as StatementResult).tag !== 'COMMIT') throw new Error('The server rolled the commit back')
+  }
+
+  /** A transaction may have written before it was made READ ONLY. */
+  private async hasWritten(): Promise<boolean> {
+    const row = await this.database.one<{ xid: string | null }>(
+      'select pg_catalog.pg_current_xact_id_if_assigned()::text as xid',
+    )
+    return row.xid !== null
   }
 
   async rollback(): Promise<void> {
@@ -138,12 +190,16 @@ export class WorkerSession {
       (this.database.client as unknown as { getTransactionStatus(): string }).getTransactionStatus() !== 'I'
     )
   }
-}
 
-/** Waits for all, then throws the first error: what was pipelined behind it failed only because of it. */
-async function settle(promises: Promise<unknown>[]): Promise<unknown[]> {
-  const results = await Promise.allSettled(promises)
-  const failed = results.find((r) => r.status === 'rejected')
-  if (failed) throw failed.reason
-  return results.map((r) => (r as PromiseFulfilledResult<unknown>).value)
+  /** Sends all in one packet and waits for all; throws the first error: what is behind it failed because of it. */
+  private async together(send: () => unknown[]): Promise<unknown[]> {
+    const { stream } = (this.database.client as unknown as { connection: { stream: Writable } }).connection
+    stream.cork()
+    const promises = send()
+    stream.uncork()
+    const results = await Promise.allSettled(promises)
+    const failed = results.find((r) => r.status === 'rejected')
+    if (failed) throw failed.reason
+    return results.map((r) => (r as PromiseFulfilledResult<unknown>).value)
+  }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sendCancelRequest } from '../database/cancel.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
@@ -9,6 +10,9 @@ import type { WorkerSession } from './session.js'
 const CLAIM = 'select * from background_queue.claim($1, $2)'
 const FAIL = 'select background_queue.fail($1, $2, $3) as state'
 const RELEASE = 'select background_queue.release($1, $2, $3) as state'
+
+const MOST_CANCELS = 6
+const CANCEL_EVERY_MS = 500
 
 export interface WorkerOptions {
   workerId: bigint
@@ -32,6 +36,8 @@ export class Worker {
     this.session = session
     this.target = target
     this.options = options
+    // asleep, nothing else would tell that the session is gone
+    session.database.onLost(() => this.wake())
   }
 
   /** Claims and runs until told to stop. Throws when the session is lost or cannot be cleaned. */
@@ -54,12 +60,16 @@ export class Worker {
     this.wakeUp?.()
   }
 
-  /** The supervisor is gone: end what runs and give it back. */
+  /** The supervisor is gone: end what runs and give it back. Resolves when asking has proved to be in vain. */
   async abandon(): Promise<void> {
     this.isOrphan = true
     this.stop()
-    if (this.isRunning)
-      await sendCancelRequest(this.target, this.session.database.backendKey).catch(() => undefined)
+    // a cancel between two statements hits nothing: ask more than once
+    for (let asked = 0; asked < MOST_CANCELS; asked++) {
+      if (this.isRunning)
+        await sendCancelRequest(this.target, this.session.database.backendKey).catch(() => undefined)
+      await sleep(CANCEL_EVERY_MS)
+    }
   }
 
   private async sleep(waitMs: number | null): Promise<void> {
