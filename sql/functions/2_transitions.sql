@@ -72,6 +72,10 @@ end $$;
 create or replace function background_queue.prepare_task() returns trigger language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
+  if btrim(new.sql_statement, E' \t\r\n\f\x0b') = '' then
+    raise exception using errcode = '23514', constraint = 'statement_is_not_blank', table = 'pg_background_tasks',
+      message = 'The SQL statement of a task is blank';
+  end if;
   new.topic := nullif(new.topic, '');
   new.lane := background_queue.lane_of(new.topic);
   return new;
@@ -125,42 +129,53 @@ create or replace function background_queue.enqueue_many() returns trigger langu
 set search_path = pg_catalog, pg_temp as $$
 declare
   v_bad record;
+  v_part record;
 begin
+  new.added := 0;
   for v_bad in
     select u.sql, u.topic from unnest(new.statements, new.topics, new.options) u(sql, topic, options)
     where u.sql is null or btrim(u.sql, E' \t\r\n\f\x0b') = '' or length(u.topic) > 200 limit 1
   loop
     perform background_queue.check_task(v_bad.sql, v_bad.topic);
   end loop;
-  with topics as materialized (
-    select d.topic, background_queue.lane_of(d.topic) as lane, background_queue.default_priority(d.topic) as priority
-    from (select distinct nullif(u, '') as topic from unnest(new.topics) u union select null) d),
-  added as (
-    insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
-      timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
-    select u.sql, topics.topic, topics.lane, coalesce(o.priority, topics.priority),
-      coalesce(o.run_at, statement_timestamp()), o.max_retries, o.timeout_in_sec, o.unique_key,
-      coalesce(o.mode, 'auto'), o.isolation, new.caller, new.caller_oid
-    from unnest(new.statements, new.topics, new.options) with ordinality u(sql, topic, options, n)
-    join topics on coalesce(topics.topic, '') = coalesce(u.topic, '')
-    left join lateral background_queue.parse_options(u.options) o on u.options is not null
-    order by u.n
-    on conflict (enqueued_by_oid, unique_key)
-      where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
-    returning t.id)
-  select min(added.id), max(added.id), count(*) into new.first_id, new.last_id, new.added from added;
-  perform set_config('background_queue.woken', pg_current_xact_id()::text, true);
+  -- the first one alone: it takes the note of the wake at the commit, which the others then need not
+  for v_part in select * from (values (1, 1), (2, cardinality(new.statements))) part(first, last) loop
+    with topics as materialized (
+      select d.topic, background_queue.lane_of(d.topic) as lane, background_queue.default_priority(d.topic) as priority
+      from (select distinct nullif(u, '') as topic from unnest(new.topics) u union select null) d),
+    added as (
+      insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
+        timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
+      select u.sql, topics.topic, topics.lane, coalesce(o.priority, topics.priority),
+        coalesce(o.run_at, statement_timestamp()), o.max_retries, o.timeout_in_sec, o.unique_key,
+        coalesce(o.mode, 'auto'), o.isolation, new.caller, new.caller_oid
+      from unnest(new.statements[v_part.first:v_part.last], new.topics[v_part.first:v_part.last],
+        new.options[v_part.first:v_part.last]) with ordinality u(sql, topic, options, n)
+      join topics on coalesce(topics.topic, '') = coalesce(u.topic, '')
+      left join lateral background_queue.parse_options(u.options) o on u.options is not null
+      order by u.n
+      on conflict (enqueued_by_oid, unique_key)
+        where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
+      returning t.id)
+    select coalesce(new.first_id, min(added.id)), coalesce(max(added.id), new.last_id), new.added + count(*)
+    into new.first_id, new.last_id, new.added from added;
+    if new.added > 0 then
+      perform set_config('background_queue.woken', pg_current_xact_id()::text, true);
+    end if;
+  end loop;
   return new;
 end $$;
 
 -- claim: the next task for this worker, or the milliseconds until one may be due (null: nothing waits).
 -- A short transaction of its own. Per role, lane and priority only the head of the index is looked at.
--- Its commit need not be flushed: what it allows, the finish, is flushed behind it.
+-- Its commit need not be flushed: what it allows, the finish, is flushed behind it. The planner's choice is narrowed
+-- to walking the index: statistics of a queue are always old, and a plan that sorts all that waits is a cliff.
 create or replace function background_queue.claim(p_worker_id bigint, p_secret text,
   out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
   out role name, out timeout_in_sec double precision, out statements_done integer, out attempt integer,
   out wait_ms integer)
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
   v_worker background_queue.workers;
   v_served text[];
@@ -267,7 +282,7 @@ end $$;
 -- finish: in the transaction of the task's own SQL, or right after it for SQL that runs outside one.
 -- Raises, so that nothing of a run commits whose claim is lost (PQ001) or whose end was asked for (PQ002).
 create or replace function background_queue.finish(p_id bigint, p_token text, p_rows bigint, p_tag text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
   v_topic text;
 begin
@@ -388,7 +403,8 @@ declare
 begin
   new.done := false;
   select * into v_task from :"schema".pg_background_tasks t where t.id = new.task_id;
-  if not found or not (v_task.enqueued_by = new.caller or pg_has_role(new.caller, current_user, 'usage')) then
+  if not found or not ((v_task.enqueued_by = new.caller and v_task.enqueued_by_oid = quote_ident(new.caller)::regrole::oid)
+       or pg_has_role(new.caller, current_user, 'usage')) then
     return new;
   elsif v_task.state <> 'running' then
     begin

@@ -61,7 +61,8 @@ end $$;
 create or replace function background_queue.heads(p_roles oid[], p_served text[], p_held text[])
 returns table (role oid, lane text, priority integer, run_at timestamptz, id bigint, is_blocked boolean,
   is_shut boolean, until timestamptz, is_due boolean)
-language plpgsql stable as $$
+language plpgsql stable set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
   v_passed_priority integer;
 begin

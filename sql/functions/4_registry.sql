@@ -146,7 +146,6 @@ begin
   select s.lanes into v_served from background_queue.supervisors s where s.id = p_supervisor_id;
   is_registered := found;
   settings_changed := background_queue.sync_lanes();
-  perform background_queue.relane(5000);
   delete from background_queue.cooling c where c.until < clock_timestamp();
   rescued := (background_queue.rescue_orphans('10 s')).rescued;
   select coalesce(jsonb_agg(jsonb_build_object('taskId', c.task_id, 'workerId', c.worker_id, 'by', c.requested_by)), '[]')
@@ -168,10 +167,12 @@ language sql volatile
 set search_path = pg_catalog, pg_temp as $$
   select exists (
       select from :"schema".pg_background_tasks t
+      where t.state = 'running' and t.enqueued_by <> all (p_refused) and t.lane <> '!'
+        and (p_served is null or '/' || coalesce(t.topic, '') = any (p_served)))
+    or not q.paused and q.max_running > 0 and exists (
+      select from :"schema".pg_background_tasks t
       cross join lateral background_queue.lane_state('/' || coalesce(t.topic, ''), p_served) s
-      where t.state in ('running', 'retrying') and t.enqueued_by <> all (p_refused) and t.lane <> '!'
-        and (t.state = 'running' and (p_served is null or '/' || coalesce(t.topic, '') = any (p_served))
-             or not s.is_shut and not q.paused and q.max_running > 0))
+      where t.state = 'retrying' and t.enqueued_by <> all (p_refused) and t.lane <> '!' and not s.is_shut)
     or not q.paused and q.max_running > 0 and exists (
       select from background_queue.heads(background_queue.runnable_roles(p_refused), p_served, '{}') h
       where h.run_at <= clock_timestamp() and not h.is_shut)
@@ -205,13 +206,13 @@ language sql volatile as $$
   from background_queue.lanes q where q.lane = ''
 $$;
 
--- Let the queue of a restored or cloned database run here: note the server and database, and give waiting tasks
+-- Let the queue of a restored or cloned database run here: note the server and database, and give tasks
 -- the oid that their role has now, by its name.
 create or replace function background_queue.adopt() returns void language plpgsql as $$
 begin
   update background_queue.queue set system_identifier = c.system_identifier, database_oid = d.oid
   from pg_control_system() c, pg_database d where d.datname = current_database();
-  update :"schema".pg_background_tasks t set enqueued_by_oid = r.oid, lane = background_queue.lane_of(t.topic)
-  from pg_roles r where r.rolname = t.enqueued_by and t.state in ('pending', 'retrying')
-    and (t.enqueued_by_oid <> r.oid or t.lane = '!');
+  update :"schema".pg_background_tasks t set enqueued_by_oid = r.oid,
+    lane = case when t.state in ('pending', 'retrying') then background_queue.lane_of(t.topic) else t.lane end
+  from pg_roles r where r.rolname = t.enqueued_by and (t.enqueued_by_oid <> r.oid or t.lane = '!');
 end $$;

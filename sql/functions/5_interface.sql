@@ -156,7 +156,9 @@ alter table background_queue.attempts enable row level security;
 do $$
 begin
   if not exists (select from pg_policy where polname = 'own_tasks') then
-    create policy own_tasks on :"schema".pg_background_tasks for select using (enqueued_by = current_user);
+    -- by name and oid: a role made anew under an old name is another role
+    create policy own_tasks on :"schema".pg_background_tasks for select using (enqueued_by = current_user
+      and enqueued_by_oid = (select quote_ident(current_user)::regrole::oid));
   end if;
   if not exists (select from pg_policy where polname = 'own_attempts') then
     create policy own_attempts on background_queue.attempts for select

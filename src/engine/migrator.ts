@@ -73,9 +73,10 @@ async function migrate(database: Database, options: InstallOptions): Promise<Ins
     )
   }
   const missing = migrations.filter((m) => m.version > (before?.version ?? 0))
+  await (before ? becomeOwner(database) : createSchema(database, schema))
   for (const migration of missing) await apply(database, migration, schema)
   await database.query(inSchema(readFunctions(), schema))
-  if (!before) await recordIdentity(database)
+  await recordIdentity(database)
   await database.query('select background_queue.sync_lanes()')
   await changeRights(database, options)
   return { schema, from: before?.version ?? null, to, applied: missing.map((m) => m.name) }
@@ -95,7 +96,19 @@ async function apply(database: Database, migration: Migration, schema: string): 
 
 async function recordIdentity(database: Database): Promise<void> {
   await database.query(`insert into background_queue.queue (system_identifier, database_oid)
-    select c.system_identifier, d.oid from pg_control_system() c, pg_database d where d.datname = current_database()`)
+    select c.system_identifier, d.oid from pg_control_system() c, pg_database d
+    where d.datname = current_database() and not exists (select from background_queue.queue)`)
+}
+
+/** An upgrade by a superuser, or another member of the owner, leaves everything the owner's. */
+async function becomeOwner(database: Database): Promise<void> {
+  await database.query(`select set_config('role', pg_get_userbyid(c.relowner), true) from pg_class c
+    where c.oid = 'background_queue.migrations'::regclass and pg_get_userbyid(c.relowner) <> current_user`)
+}
+
+async function createSchema(database: Database, schema: string): Promise<void> {
+  const [known] = await database.query('select from pg_namespace where nspname = $1', [schema])
+  if (!known) await database.query(inSchema('create schema :"schema"', schema))
 }
 
 async function changeRights(database: Database, options: InstallOptions): Promise<void> {
@@ -137,7 +150,9 @@ export async function requireInstalled(database: Database): Promise<string> {
   const { installed } = await database.one<Installation>(namedQuery('installation'))
   if (!installed) throw notInstalled(describeTarget(database.target))
   const found = await database.one<{ version: number; schema: string }>(
-    'select version, schema from background_queue.installed',
+    // the view gives the name as SQL would quote it
+    `select i.version, n.nspname as schema from background_queue.installed i
+     join pg_namespace n on n.oid = to_regnamespace(i.schema)`,
   )
   const known = schemaVersion()
   if (found.version < known) {

@@ -5,7 +5,10 @@ export function sayFlagError(error: Error): string {
   const { message } = error
   const missing = (error as { args?: Interfaces.Arg<unknown>[] }).args
   if (/^Missing \d+ required arg/.test(message) && Array.isArray(missing)) {
-    return `The argument ${missing.map(({ name }) => `"${name}"`).join(' and ')} is missing`
+    const names = missing.map(({ name }) => `"${name}"`)
+    return names.length === 1
+      ? `The argument ${names[0]} is missing`
+      : `The arguments ${names.join(' and ')} are missing`
   }
   const reworded = WORDINGS.map(([pattern, wording]) =>
     pattern.test(message) ? message.replace(pattern, wording) : undefined,

@@ -78,7 +78,7 @@ describe('a mistake in flags, arguments or values', () => {
       'Expected --concurrency to be an integer from 1 to 64, got "x"',
     ],
     [['config', 'get'], 'The argument "name" is missing'],
-    [['config', 'set'], 'The argument "name" and "value" is missing'],
+    [['config', 'set'], 'The arguments "name" and "value" are missing'],
     [['config', 'set', 'paused', 'yes'], 'Expected paused to be true or false, got "yes"'],
     [
       ['config', 'set', 'retry_count', '-3'],

@@ -1,8 +1,10 @@
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { schemaVersion } from '../../src/engine/migrator.js'
 import { pgbq } from '../support/cli.js'
 import { useDatabase } from '../support/database.js'
 import { ALICE } from '../support/names.js'
+
+vi.setConfig({ testTimeout: 90_000 })
 
 const VERSION = schemaVersion()
 

@@ -52,8 +52,10 @@ function connectionError(error: ServerError, target: string): QueueError | undef
       hint: 'pgbq status --database-url postgresql://user@host/database, or --embedded for the embedded PostgreSQL',
     })
   }
-  if (['28P01', '28000'].includes(code) || /password must be a string|no password supplied/i.test(message)) {
-    return new QueueError('LOGIN_REFUSED', `The server refused the login to ${target}: ${message}`, {
+  const lacksPassword = /password must be a string|no password supplied/i.test(message)
+  if (['28P01', '28000'].includes(code) || lacksPassword) {
+    const why = lacksPassword ? 'it wants a password, and none was given' : message
+    return new QueueError('LOGIN_REFUSED', `The server refused the login to ${target}: ${why}`, {
       ...options,
       hint: 'check user and password in --database-url, DATABASE_URL, PGPASSWORD or .pgpass',
     })

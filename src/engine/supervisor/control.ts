@@ -36,6 +36,8 @@ const SETTINGS = {
   idle_in_transaction_session_timeout: '0',
 }
 
+const RELANE_BATCH = 5000
+
 /** The supervisor's one connection: LISTEN, registry, housekeeping. One transaction of it at a time. */
 export class Control {
   readonly database: Database
@@ -185,6 +187,16 @@ export class Control {
         [refusedRoles, lanes],
       ),
     )
+  }
+
+  /** Moves waiting tasks to where the settings want them; false: there may be more. A look at all that wait. */
+  relane(): Promise<boolean> {
+    return this.exclusive(async () => {
+      const { moved } = await this.database.one<{ moved: number }>(
+        `select background_queue.relane(${RELANE_BATCH}) as moved`,
+      )
+      return moved < RELANE_BATCH
+    })
   }
 
   prune(): Promise<number> {

@@ -55,6 +55,8 @@ export class Supervisor {
   private funeral!: Funeral
   private supervisorId: bigint | undefined
   private slots = 0
+  /** waiting tasks may be in lanes where the settings no longer want them */
+  private isMisplaced = false
   private wantedWake = false
   private contendedMs = 0
   private recoveredAt = Number.NEGATIVE_INFINITY
@@ -138,7 +140,13 @@ export class Supervisor {
       { host: this.host, version, lanes, concurrency: concurrency ?? 0 },
       this.supervisorId,
     )
+    this.isMisplaced = true
     this.tickAt = 0
+  }
+
+  private moveSoon(): void {
+    this.isMisplaced = true
+    this.tickAt = performance.now() + TICK_AFTER_NOTIFY_MS
   }
 
   private async round(): Promise<void> {
@@ -154,9 +162,14 @@ export class Supervisor {
 
   private async tick(): Promise<void> {
     this.tickAt = performance.now() + TICK_MS
+    if (this.isMisplaced) {
+      this.isMisplaced = false
+      if (!(await this.control.relane())) this.isMisplaced = true
+    }
     const wantsWake = this.wantsWake()
     const tick = await this.control.tick(wantsWake, this.refusedRoles)
     if (!tick.is_registered) return this.enter()
+    if (tick.settings_changed || this.isMisplaced) this.moveSoon()
     // an enqueue that committed beside this tick may still have read that no wake was wanted
     if (wantsWake && !this.wantedWake) this.tickAt = performance.now() + TICK_AFTER_NOTIFY_MS
     this.wantedWake = wantsWake
@@ -326,6 +339,7 @@ export class Supervisor {
   }
 
   private onNotification(payload: string): void {
+    if (payload === 'settings') this.isMisplaced = true
     const isUrgent = payload !== 'due' || !this.wakeOneOfEachRole()
     const isGrowing = this.pool.active.length < this.slots
     if (isUrgent || isGrowing) this.tickSoon(payload === 'due' ? TICK_AFTER_NOTIFY_MS : 0)
