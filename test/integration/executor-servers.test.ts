@@ -23,8 +23,11 @@ function useAsciiDatabase(): TestDatabase {
     session: (role?: string) => open(url(role)),
   } as { -readonly [K in keyof TestDatabase]: TestDatabase[K] }
   beforeAll(async () => {
+    const { version } = await db.admin.one<{ version: number }>(
+      `select current_setting('server_version_num')::integer as version`,
+    )
     await db.admin.query(`create database ${db.name}_ascii owner ${OWNER} template template0
-      encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'`)
+      encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' ${version >= 150000 ? `locale_provider 'libc'` : ''}`)
     ascii.owner = await open(url())
     await install(ascii.owner)
   })

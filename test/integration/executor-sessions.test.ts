@@ -1,13 +1,12 @@
 import { beforeAll, expect, test } from 'vitest'
 import { useDatabase } from '../support/database.js'
 import { useExecutor } from '../support/executor.js'
-import { BOB, OWNER } from '../support/names.js'
+import { GROUP, OWNER } from '../support/names.js'
 
 const db = useDatabase()
 const executor = useExecutor(db)
 
 beforeAll(async () => {
-  await db.admin.query(`grant ${BOB} to ${OWNER}`)
   await db.admin.query('grant create on schema public to public')
   await db.owner.query('create table seen (value text)')
   await db.owner.query('create sequence numbers')
@@ -50,7 +49,7 @@ test.each<[what: string, sql: string, expression: string]>([
     'set log_parameter_max_length_on_error = -1',
     `current_setting('log_parameter_max_length_on_error')`,
   ],
-  ['a role', `set role ${BOB}`, 'current_user'],
+  ['a role', `set role ${GROUP}`, 'current_user'],
   ['a session authorization', `set session authorization ${OWNER}`, 'session_user'],
   [
     'a temporary table',

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { Database } from '../../src/engine/database/database.js'
 import { install } from '../../src/engine/migrator.js'
 import { useDatabase } from '../support/database.js'
-import { ALICE, BOB } from '../support/names.js'
+import { ALICE, BOB, GROUP } from '../support/names.js'
 import { enqueue, failure, findTask, useRole } from './sql-support.js'
 
 const db = useDatabase()
@@ -226,11 +226,10 @@ describe('a role that may enqueue', () => {
   })
 
   test('is recorded after SET ROLE as the role it set', async () => {
-    await db.admin.query(`grant ${BOB} to ${ALICE}`)
-    await alice.query(`set role ${BOB}`)
+    await db.owner.query('select background_queue.grant_enqueue($1)', [GROUP])
+    await alice.query(`set role ${GROUP}`)
     const id = await enqueue(alice)
     await alice.query('reset role')
-    await db.admin.query(`revoke ${BOB} from ${ALICE}`)
-    expect((await findTask(db, id)).enqueued_by).toBe(BOB)
+    expect((await findTask(db, id)).enqueued_by).toBe(GROUP)
   })
 })

@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Database } from '../../src/engine/database/database.js'
 import { useDatabase } from '../support/database.js'
-import { ALICE, BOB } from '../support/names.js'
+import { ALICE, BOB, OWNER } from '../support/names.js'
 import { waitFor } from '../support/wait.js'
 import {
   emptyQueueBeforeEach,
@@ -11,11 +11,13 @@ import {
   pidOf,
   type SqlWorker,
   startWorker,
+  useRole,
   waitsForLock,
 } from './sql-support.js'
 
 const db = useDatabase()
 emptyQueueBeforeEach(db)
+const MEMBER = useRole(db, 'member')
 
 let alice: Database
 let bob: Database
@@ -49,12 +51,13 @@ test("lets a role cancel and retry its own tasks, not those of others, and the q
 
 test('lets a member of the owner cancel, and nobody who lost the membership', async () => {
   const id = await enqueue(bob)
-  await db.admin.query('grant pgbq_owner to pgbq_alice')
-  const member = await command(alice, 'cancel', id)
-  await db.admin.query('revoke pgbq_owner from pgbq_alice')
-  expect(member).toBe(true)
+  await db.owner.query('select background_queue.grant_enqueue($1)', [MEMBER])
+  const session = await db.session(MEMBER)
+  await db.admin.query(`grant ${OWNER} to ${MEMBER}`)
+  expect(await command(session, 'cancel', id)).toBe(true)
+  await db.admin.query(`revoke ${OWNER} from ${MEMBER}`)
   await command(bob, 'retry', id)
-  expect(await command(alice, 'cancel', id)).toBe(false)
+  expect(await command(session, 'cancel', id)).toBe(false)
 })
 
 test('answers false for an unknown id', async () => {

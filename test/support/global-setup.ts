@@ -2,7 +2,7 @@ import type { TestProject } from 'vitest/node'
 import { Database } from '../../src/engine/database/database.js'
 import { resolveTarget } from '../../src/engine/database/target.js'
 import { install } from '../../src/engine/migrator.js'
-import { OWNER, PASSWORD, ROLES, TEMPLATE, withDatabase, withUser } from './names.js'
+import { MEMBERSHIPS, OWNER, PASSWORD, ROLES, TEMPLATE, withDatabase, withUser } from './names.js'
 import { findServer } from './server.js'
 
 declare module 'vitest' {
@@ -21,6 +21,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const [known] = await admin.query('select from pg_roles where rolname = $1', [role])
     if (!known) await admin.query(`create role ${role} login password '${PASSWORD}'`)
   }
+  for (const [group, member] of MEMBERSHIPS) await admin.query(`grant ${group} to ${member}`)
   await admin.query(`create database ${TEMPLATE} owner ${OWNER}`)
   const owner = await Database.connect(resolveTarget(withUser(withDatabase(server.url, TEMPLATE), OWNER)), {
     applicationName: 'pgbq tests',

@@ -2,7 +2,15 @@
 export const OWNER = 'pgbq_owner'
 export const ALICE = 'pgbq_alice'
 export const BOB = 'pgbq_bob'
-export const ROLES = [OWNER, ALICE, BOB]
+/** Two that others may become by SET ROLE, so that no test has to change memberships under the others. */
+export const GROUP = 'pgbq_group'
+export const SERVED = 'pgbq_served'
+export const MEMBERSHIPS = [
+  [GROUP, OWNER],
+  [GROUP, ALICE],
+  [SERVED, OWNER],
+] as const
+export const ROLES = [OWNER, ALICE, BOB, GROUP, SERVED]
 export const PASSWORD = 'pgbq-tests'
 export const TEMPLATE = 'pgbq_test_template'
 

@@ -2,6 +2,8 @@ import pg from 'pg'
 import type { BackendKey } from './database.js'
 import type { ConnectionTarget } from './target.js'
 
+const GIVE_UP_MS = 5000
+
 /**
  * Asks the server to cancel what the backend runs now, and resolves when the server has delivered the signal.
  * Needs no rights on the backend's role.
@@ -17,13 +19,24 @@ export async function sendCancelRequest(target: ConnectionTarget, key: BackendKe
       connect(path: string): void
       cancel(processId: number, secretKey: number): void
       requestSsl(): void
+      stream: { destroy(): void }
     }
     ssl: unknown
   }
   const { connection } = client
   await new Promise<void>((resolve, reject) => {
-    connection.on('error', (error) => reject(error))
-    connection.once('end', () => resolve())
+    const timer = setTimeout(() => {
+      connection.stream.destroy()
+      reject(new Error('The server took no cancel request'))
+    }, GIVE_UP_MS)
+    connection.on('error', (error) => {
+      clearTimeout(timer)
+      reject(error)
+    })
+    connection.once('end', () => {
+      clearTimeout(timer)
+      resolve()
+    })
     connection.once(client.ssl ? 'sslconnect' : 'connect', () =>
       connection.cancel(key.processId, key.secretKey),
     )

@@ -70,6 +70,7 @@ export class Database {
     try {
       await client.connect()
     } catch (error) {
+      void client.end().catch(() => undefined)
       throw translateError(error, describeTarget(target))
     }
     return database

@@ -82,7 +82,7 @@ function rightsError(error: ServerError, target: string): QueueError | undefined
   if (code === '42501' && isOurs) {
     return new QueueError('NOT_ALLOWED', `The role has no right to do that in ${target}: ${message}`, {
       cause: error,
-      hint: "pgbq install --grant-enqueue ROLE, run by the queue's owner",
+      hint: "log in as the queue's owner, or have it run: pgbq install --grant-enqueue ROLE",
     })
   }
   if (code === '25006') {

@@ -86,16 +86,25 @@ export class Supervisor {
   /** Runs until stopped, drained or idle. Errors: those of Control.open, and what a minute of retries did not mend. */
   async run(): Promise<void> {
     await this.attach(await Control.open(this.options.target))
-    while (!this.isDone) {
-      try {
-        await this.round()
-      } catch (error) {
-        if (!(await this.isDatabaseLost(error as Error))) throw error
-        await this.recover(error as Error)
-      }
-      await this.pause()
+    try {
+      while (!this.isDone) await this.live()
+    } catch (error) {
+      // workers whose supervisor gives up end by themselves; killed, they end now
+      for (const worker of this.pool.workers) worker.kill()
+      await this.control.close()
+      throw error
     }
     await this.leave()
+  }
+
+  private async live(): Promise<void> {
+    try {
+      await this.round()
+    } catch (error) {
+      if (!(await this.isDatabaseLost(error as Error))) throw error
+      await this.recover(error as Error)
+    }
+    await this.pause()
   }
 
   /** First call: let running tasks end, then release them. Second: release them now. */

@@ -69,6 +69,7 @@ export async function execute(session: WorkerSession, claim: Claim): Promise<Sta
       return runInside(session, claim)
     })
   } catch (error) {
+    if (session.database.lost) throw error
     if (session.isInTransaction) await session.rollback()
     if (claim.mode !== 'auto' || !(await mustRunOutside(error as ServerError, claim))) throw error
     await renew(session, claim)

@@ -97,7 +97,6 @@ export class Worker {
   private async attempt(claim: Claim): Promise<Omit<Ending, 'durationMs'>> {
     this.isRunning = true
     try {
-      if (this.options.setsRole) await this.session.run(`set role ${quoteIdentifier(claim.role)}`)
       const { rows, tag } = await execute(this.session, claim)
       return { state: 'finished', rows, tag }
     } catch (error) {
@@ -163,8 +162,4 @@ function toTaskError(error: Error): TaskError {
     context: source.where,
     position: source.position,
   }
-}
-
-function quoteIdentifier(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }
