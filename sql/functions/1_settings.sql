@@ -60,6 +60,16 @@ create or replace function background_queue.server_setting(p_name text) returns 
     current_setting('pg_background_queue.' || p_name, true)), '')
 $$;
 
+-- names of the settings that ALTER ROLE or ALTER DATABASE give to this role here. A session that began under one
+-- keeps it after a RESET; only a new session sees what holds then.
+create or replace function background_queue.role_settings() returns text[] language sql stable as $$
+  select coalesce(array_agg(distinct split_part(entry, '=', 1)), '{}')
+  from pg_catalog.pg_db_role_setting s, unnest(s.setconfig) entry
+  where entry like 'pg\_background\_queue.%'
+    and s.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
+    and s.setrole in (0, (select oid from pg_catalog.pg_roles where rolname = session_user))
+$$;
+
 -- a JSON object, or null with a warning that names the setting
 create or replace function background_queue.parse_topic_config(p_text text) returns jsonb language plpgsql stable as $$
 declare

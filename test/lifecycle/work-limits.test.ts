@@ -99,6 +99,19 @@ test('limits still hold while workers are killed', async () => {
   expect(await stop(work)).toBe(0)
 })
 
+test('a limit of ALTER DATABASE holds at once, and its RESET too', async () => {
+  const alter = (change: string) => queue.db.admin.query(`alter database ${queue.db.name} ${change}`)
+  const limit = async () =>
+    (await queue.db.owner.one(`select max_running from background_queue.lanes where lane = ''`)).max_running
+  const work = await queue.work(['--concurrency', '1'])
+  const before = await limit()
+  await alter('set pg_background_queue.max_parallel_running_tasks_count = 7')
+  await waitFor('the limit to be 7', async () => (await limit()) === 7)
+  await alter('reset pg_background_queue.max_parallel_running_tasks_count')
+  await waitFor('the limit to be back', async () => (await limit()) === before)
+  await stop(work)
+})
+
 test('changes of limits and pauses take effect at once, and stop nothing that runs', async () => {
   const work = await queue.work(['--concurrency', '4'])
   await queue.set('paused', 'true')

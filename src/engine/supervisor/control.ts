@@ -14,6 +14,7 @@ export interface Tick extends Record<string, unknown> {
   rescued: bigint[]
   cancels: { taskId: number; workerId: number; by: string }[]
   settings_changed: boolean
+  role_settings: string[]
 }
 
 export interface Registration {
@@ -46,6 +47,7 @@ export class Control {
   readonly role: string
   supervisorId = 0n
   private queue: Promise<unknown> = Promise.resolve()
+  private roleSettings: string[] = []
 
   private constructor(database: Database, target: ConnectionTarget, schema: string, role: string) {
     this.database = database
@@ -125,6 +127,13 @@ export class Control {
         refusedRoles,
       ]),
     )
+  }
+
+  /** A setting of this role or database was reset: this session still has it, a new one would not. */
+  hasStaleSettings({ role_settings }: Tick): boolean {
+    const isStale = this.roleSettings.some((name) => !role_settings.includes(name))
+    this.roleSettings = role_settings
+    return isStale
   }
 
   /** Ids rescued, or null while the worker's backend is there. */

@@ -153,6 +153,12 @@ export class Supervisor {
     this.tickAt = 0
   }
 
+  private async renewControl(): Promise<void> {
+    const old = this.control
+    await this.attach(await Control.open(this.options.target))
+    await old.close()
+  }
+
   private moveSoon(): void {
     this.isMisplaced = true
     this.tickAt = performance.now() + TICK_AFTER_NOTIFY_MS
@@ -178,6 +184,7 @@ export class Supervisor {
     const wantsWake = this.wantsWake()
     const tick = await this.control.tick(wantsWake, this.refusedRoles)
     if (!tick.is_registered) return this.enter()
+    if (this.control.hasStaleSettings(tick)) return this.renewControl()
     if (tick.settings_changed || this.isMisplaced) this.moveSoon()
     // an enqueue that committed beside this tick may still have read that no wake was wanted
     if (wantsWake && !this.wantedWake) this.tickAt = performance.now() + TICK_AFTER_NOTIFY_MS
