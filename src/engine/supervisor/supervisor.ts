@@ -2,11 +2,15 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { asRole, type ConnectionTarget, describeTarget } from '../database/target.js'
 import type { Emit } from '../events.js'
-import { EXIT_REFUSED, type FromWorker } from '../worker/ipc.js'
+import { EXIT_REFUSED, type FromWorker, type RunningTask } from '../worker/ipc.js'
+import { Bell } from './bell.js'
 import { Control, type Tick } from './control.js'
 import { EndRequests } from './end-requests.js'
 import { Funeral } from './funeral.js'
 import { reconnect } from './reconnect.js'
+import { RefusedRoles } from './refused-roles.js'
+import { Staffing } from './staffing.js'
+import { StopPlan } from './stop-plan.js'
 import { WorkerPool } from './worker-pool.js'
 import type { WorkerProcess } from './worker-process.js'
 
@@ -29,10 +33,7 @@ export interface SupervisorOptions {
 
 const TICK_MS = 1000
 const TICK_AFTER_NOTIFY_MS = 100
-const SURPLUS_IDLE_MS = 60_000
 const PRUNE_EVERY_MS = 60_000
-const REFUSED_FOR_MS = 60_000
-const MAX_SLOTS = 64
 const MAX_CONTENDED_MS = 100
 /**
  * What passes by itself: https://www.postgresql.org/docs/current/errcodes-appendix.html classes of rollbacks, resources,
@@ -49,12 +50,14 @@ export class Supervisor {
   private readonly options: SupervisorOptions
   private readonly pool: WorkerPool
   private readonly host = hostname()
-  private readonly refusedUntil = new Map<string, number>()
+  private readonly staffing: Staffing
+  private readonly refused = new RefusedRoles()
+  private readonly bell = new Bell()
+  private readonly stopPlan: StopPlan
   private control!: Control
   private ends!: EndRequests
   private funeral!: Funeral
   private supervisorId: bigint | undefined
-  private slots = 0
   /** waiting tasks may be in lanes where the settings no longer want them */
   private isMisplaced = false
   private wantedWake = false
@@ -62,16 +65,11 @@ export class Supervisor {
   private recoveredAt = Number.NEGATIVE_INFINITY
   private isReady = false
   private isReachable = true
-  private stopRequests = 0
-  private stopReason = ''
-  private stopRequestedAt = 0
   private tickAt = 0
   private pruneAt = performance.now() + 2000
   private nextDueAt = Number.POSITIVE_INFINITY
   private lastWorkAt = performance.now()
   private allBusySince: number | undefined
-  private endPause: (() => void) | undefined
-  private isNoted = false
 
   constructor(options: SupervisorOptions) {
     this.options = options
@@ -79,8 +77,19 @@ export class Supervisor {
       onMessage: (worker, message) => this.onMessage(worker, message),
       onExit: (worker, code, signal) => this.onExit(worker, code, signal),
       targetOf: (role) => (role === this.control.role ? options.target : asRole(options.target, role)),
-      setsRole: options.runAs === 'set-role',
+      setsRole: this.setsRole,
     })
+    const { concurrency, warm } = options
+    this.staffing = new Staffing(
+      this.pool,
+      { concurrency, warm, setsRole: this.setsRole },
+      () => this.control.role,
+    )
+    this.stopPlan = new StopPlan(options.shutdownTimeoutMs)
+  }
+
+  private get setsRole(): boolean {
+    return this.options.runAs === 'set-role'
   }
 
   /** Runs until stopped, drained or idle. Errors: those of Control.open, and what a minute of retries did not mend. */
@@ -109,27 +118,16 @@ export class Supervisor {
 
   /** First call: let running tasks end, then release them. Second: release them now. */
   stop(reason: string): void {
-    if (!this.isStopping) this.stopRequestedAt = performance.now()
-    this.stopRequests++
-    this.stopReason ||= reason
-    this.note()
-  }
-
-  private get isStopping(): boolean {
-    return this.stopRequests > 0
+    this.stopPlan.request(reason)
+    this.bell.ring()
   }
 
   private get isDone(): boolean {
     return (
-      this.isStopping &&
+      this.stopPlan.isStopping &&
       this.pool.workers.size === 0 &&
       (this.funeral.isEmpty || this.control.database.lost !== undefined)
     )
-  }
-
-  private get refusedRoles(): string[] {
-    const now = performance.now()
-    return [...this.refusedUntil].filter(([, until]) => until > now).map(([role]) => role)
   }
 
   private async attach(control: Control): Promise<void> {
@@ -138,7 +136,7 @@ export class Supervisor {
     this.ends = new EndRequests(control, this.ends)
     control.database.onNotification((payload) => this.onNotification(payload))
     control.database.onNotice((notice) => this.options.emit({ event: 'warning', message: notice.message }))
-    control.database.onLost(() => this.note())
+    control.database.onLost(() => this.bell.ring())
     await this.enter()
   }
 
@@ -168,9 +166,10 @@ export class Supervisor {
     if (this.control.database.lost) throw this.control.database.lost
     await this.funeral.hold()
     await this.ends.enforce(this.pool.busy)
-    if (this.isStopping) return this.stopRound()
+    if (this.stopPlan.isStopping) return this.stopRound()
     if (performance.now() >= this.tickAt) await this.tick()
-    this.keepWarm()
+    this.staffing.keepWarm()
+    this.announce()
     await this.prune()
     await this.considerLeaving()
   }
@@ -182,14 +181,14 @@ export class Supervisor {
       if (!(await this.control.relane())) this.isMisplaced = true
     }
     const wantsWake = this.wantsWake()
-    const tick = await this.control.tick(wantsWake, this.refusedRoles)
+    const tick = await this.control.tick(wantsWake, this.refused.names)
     if (!tick.is_registered) return this.enter()
     if (this.control.hasStaleSettings(tick)) return this.renewControl()
     if (tick.settings_changed || this.isMisplaced) this.moveSoon()
     // an enqueue that committed beside this tick may still have read that no wake was wanted
     if (wantsWake && !this.wantedWake) this.tickAt = performance.now() + TICK_AFTER_NOTIFY_MS
     this.wantedWake = wantsWake
-    this.slots = Math.min(this.options.concurrency ?? MAX_SLOTS, tick.max_running, MAX_SLOTS)
+    this.staffing.limit(tick.max_running)
     this.nextDueAt =
       tick.next_due_ms === null ? Number.POSITIVE_INFINITY : performance.now() + tick.next_due_ms
     if (tick.rescued.length > 0) {
@@ -199,56 +198,21 @@ export class Supervisor {
         reason: 'their supervisor or host was gone',
       })
     }
-    this.shrink()
-    for (const role of tick.due_roles) this.serve(role)
+    for (const role of tick.due_roles) this.staffing.serve(role)
     await this.cancel(tick)
   }
 
-  /** Wakes or starts a worker for a role that has due tasks; where all slots are another role's, one is freed. */
-  private serve(role: string): void {
-    if (this.pool.wake(role) || this.pool.ofRole(role).some((w) => w.state === 'starting')) return
-    if (this.pool.workers.size < this.slots) {
-      this.startWorker(role)
-    } else if (this.mustMakeRoom(role)) {
-      const [surplus] = [...this.pool.idle, ...this.pool.active.filter((w) => w.isReady)]
-      surplus?.stop()
-    }
-  }
-
-  /** Not where a slot is about to come free anyway, nor for a role whose workers could not be started now. */
-  private mustMakeRoom(role: string): boolean {
-    const isFreeing = this.pool.active.length < this.pool.workers.size
-    return this.pool.ofRole(role).length === 0 && !isFreeing && this.pool.mayStart(role)
-  }
-
-  /** A worker that sets roles logs in as we do, whatever role is waiting. */
-  private startWorker(role: string): void {
-    const login = this.options.runAs === 'set-role' ? this.control.role : role
-    if (this.pool.mayStart(login)) this.pool.start(login)
-  }
-
-  private keepWarm(): void {
-    const wanted = Math.min(this.options.warm ?? 4, this.slots)
-    for (let n = this.pool.workers.size; n < wanted; n++) this.startWorker(this.control.role)
-    for (const worker of this.pool.idle.slice(wanted)) {
-      if (performance.now() - worker.idleSince > SURPLUS_IDLE_MS) worker.stop()
-    }
-    if (!this.isReady && this.pool.active.filter((w) => w.isReady).length >= wanted) {
-      this.isReady = true
-      this.options.emit({
-        event: 'ready',
-        supervisorId: this.control.supervisorId,
-        slots: this.slots,
-        warm: wanted,
-        database: describeTarget(this.options.target),
-      })
-    }
-  }
-
-  private shrink(): void {
-    const surplus = this.pool.active.length - this.slots
-    if (surplus <= 0) return
-    for (const worker of [...this.pool.idle, ...this.pool.busy].slice(0, surplus)) worker.stop()
+  /** Once: that the warm workers are connected and clean. */
+  private announce(): void {
+    if (this.isReady || !this.staffing.isWarm) return
+    this.isReady = true
+    this.options.emit({
+      event: 'ready',
+      supervisorId: this.control.supervisorId,
+      slots: this.staffing.slots,
+      warm: this.staffing.wanted,
+      database: describeTarget(this.options.target),
+    })
   }
 
   private async cancel(tick: Tick): Promise<void> {
@@ -260,8 +224,7 @@ export class Supervisor {
 
   /** Busy for a tick or more: enqueuers need not wake us, for every worker looks by itself. */
   private wantsWake(): boolean {
-    const isFull = this.pool.active.length >= this.slots && this.pool.active.every((w) => w.state === 'busy')
-    this.allBusySince = isFull ? (this.allBusySince ?? performance.now()) : undefined
+    this.allBusySince = this.staffing.isFull ? (this.allBusySince ?? performance.now()) : undefined
     return this.allBusySince === undefined || performance.now() - this.allBusySince < TICK_MS / 2
   }
 
@@ -276,9 +239,9 @@ export class Supervisor {
     const isQuiet = this.isReady && this.pool.idle.length === this.pool.active.length && this.funeral.isEmpty
     if (!isQuiet) return
     const { idleTimeoutMs, isDraining, lanes } = this.options
-    if (isDraining && !(await this.control.hasWork(this.refusedRoles, lanes))) {
+    if (isDraining && !(await this.control.hasWork(this.refused.names, lanes))) {
       if (this.pool.idle.length !== this.pool.active.length) return
-      for (const left of await this.control.leftBehind(this.refusedRoles, lanes)) {
+      for (const left of await this.control.leftBehind(this.refused.names, lanes)) {
         this.options.emit({ event: 'left', ...left })
       }
       this.stop('drained')
@@ -287,22 +250,21 @@ export class Supervisor {
     }
   }
 
-  private stopAt: number | undefined
-
   private async stopRound(): Promise<void> {
-    const now = performance.now()
-    if (this.stopAt === undefined) {
-      this.stopAt = this.deadline
-      this.options.emit({ event: 'stopping', reason: this.stopReason })
+    if (!this.stopPlan.isAnnounced) {
+      this.stopPlan.isAnnounced = true
+      this.options.emit({ event: 'stopping', reason: this.stopPlan.reason })
       for (const worker of this.pool.workers) worker.stop()
     }
-    if (this.stopRequests > 1) this.stopAt = Math.min(this.stopAt, now)
-    if (now < this.stopAt) return
+    if (!this.stopPlan.isOverdue) return
     for (const worker of this.pool.workers) {
-      if (worker.task)
-        await this.ends.request(worker, worker.task.id, worker.task.token, 'release', this.control.role)
-      else if (now > this.stopAt + 1000) worker.kill()
+      if (worker.task) await this.release(worker, worker.task)
+      else if (this.stopPlan.isLongOverdue) worker.kill()
     }
+  }
+
+  private release(worker: WorkerProcess, task: RunningTask): Promise<void> {
+    return this.ends.request(worker, task.id, task.token, 'release', this.control.role)
   }
 
   private async leave(): Promise<void> {
@@ -346,30 +308,19 @@ export class Supervisor {
 
   /** Nothing is left to do with a connection: we stop, and no task runs that could still end well. */
   private get isPointless(): boolean {
-    if (!this.isStopping) return false
-    return this.stopRequests > 1 || this.pool.busy.length === 0 || performance.now() > this.deadline
-  }
-
-  private get deadline(): number {
-    return this.stopRequestedAt + this.options.shutdownTimeoutMs
+    return this.stopPlan.isStopping && (this.stopPlan.isOverdue || this.pool.busy.length === 0)
   }
 
   private onNotification(payload: string): void {
     if (payload === 'settings') this.isMisplaced = true
-    const isUrgent = payload !== 'due' || !this.wakeOneOfEachRole()
-    const isGrowing = this.pool.active.length < this.slots
+    const isUrgent = payload !== 'due' || !this.staffing.wakeOneOfEachRole()
+    const isGrowing = this.pool.active.length < this.staffing.slots
     if (isUrgent || isGrowing) this.tickSoon(payload === 'due' ? TICK_AFTER_NOTIFY_MS : 0)
-  }
-
-  private wakeOneOfEachRole(): boolean {
-    const roles = new Set(this.pool.idle.map((w) => w.role))
-    for (const role of roles) this.pool.wake(role)
-    return roles.size > 0
   }
 
   private tickSoon(delayMs: number): void {
     this.tickAt = Math.min(this.tickAt, Math.max(performance.now(), this.tickAt - TICK_MS + delayMs))
-    this.note()
+    this.bell.ring()
   }
 
   private onMessage(worker: WorkerProcess, message: FromWorker): void {
@@ -383,7 +334,7 @@ export class Supervisor {
       emit({ event: 'claimed', task: message.task, workerId: worker.id! })
       this.contendedMs = 0
       // there may be more: the next in the chain looks
-      if (!this.pool.wake(worker.role) && this.pool.workers.size < this.slots) this.tickSoon(0)
+      if (!this.pool.wake(worker.role) && this.staffing.hasRoom) this.tickSoon(0)
     } else if (message.type === 'ended') {
       this.ends.forget(worker)
       this.lastWorkAt = performance.now()
@@ -397,7 +348,7 @@ export class Supervisor {
     } else {
       worker.exitReason = message.message
     }
-    this.note()
+    this.bell.ring()
   }
 
   /** 0: a task is due but somebody holds it, mostly for a moment, but a session may hold its row for hours. */
@@ -422,30 +373,32 @@ export class Supervisor {
     const secret = randomBytes(16).toString('hex')
     worker.backend = backend
     try {
-      const setsRole = this.options.runAs === 'set-role'
       worker.id = await this.control.registerWorker(
         this.host,
         worker.pid,
         worker.role,
-        setsRole,
+        this.setsRole,
         backend,
         secret,
       )
       worker.state = 'busy'
       worker.send({ type: 'register', workerId: worker.id, secret })
       // it died while it was entered: nobody else would take it out again
-      if (worker.hasExited) this.funeral.add(worker, 0, null, 'died before it was ready', this.isStopping)
+      if (worker.hasExited)
+        this.funeral.add(worker, 0, null, 'died before it was ready', this.stopPlan.isStopping)
     } catch (error) {
       worker.exitReason = (error as Error).message
       worker.process.kill('SIGKILL')
     }
-    this.note()
+    this.bell.ring()
   }
 
   private onExit(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void {
     this.ends.forget(worker)
     const reason = signal ? `was killed by ${signal}` : worker.exitReason || `left with exit code ${code}`
-    if (code === EXIT_REFUSED && worker.role !== this.control.role) this.refuse(worker.role, reason)
+    if (code === EXIT_REFUSED && worker.role !== this.control.role && this.refused.add(worker.role)) {
+      this.options.emit({ event: 'role_refused', role: worker.role, reason })
+    }
     this.options.emit({
       event: 'worker_gone',
       workerId: worker.id,
@@ -454,49 +407,26 @@ export class Supervisor {
       reason,
       isExpected: worker.isStopping,
     })
-    if (worker.id !== null) this.funeral.add(worker, code, signal, reason, this.isStopping)
+    if (worker.id !== null) this.funeral.add(worker, code, signal, reason, this.stopPlan.isStopping)
     this.tickAt = 0
-    this.note()
-  }
-
-  private refuse(role: string, reason: string): void {
-    if (!this.refusedRoles.includes(role)) this.options.emit({ event: 'role_refused', role, reason })
-    this.refusedUntil.set(role, performance.now() + REFUSED_FOR_MS)
-  }
-
-  private note(): void {
-    this.isNoted = true
-    this.endPause?.()
-  }
-
-  private nextStopAt(now: number): number {
-    if (this.stopAt === undefined) return now
-    return this.stopAt > now ? Math.min(this.stopAt, now + 200) : now + 200
+    this.bell.ring()
   }
 
   /** Until a note, the next tick, the next due task, or the next deadline. */
   private async pause(): Promise<void> {
-    const now = performance.now()
-    const until = Math.min(
-      this.isStopping ? this.nextStopAt(now) : Math.min(this.tickAt, this.nextDueAt, this.pool.nextStartAt),
-      this.funeral.nextAt,
-      this.ends.nextAt,
-      now + TICK_MS,
+    await this.bell.pause(
+      Math.min(
+        this.stopPlan.isStopping
+          ? this.stopPlan.nextAt
+          : Math.min(this.tickAt, this.nextDueAt, this.pool.nextStartAt),
+        this.funeral.nextAt,
+        this.ends.nextAt,
+        performance.now() + TICK_MS,
+      ),
     )
-    if (!this.isNoted) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.max(1, until - now))
-        this.endPause = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-      })
-      this.endPause = undefined
-    }
-    this.isNoted = false
     if (performance.now() >= this.nextDueAt) {
       this.nextDueAt = Number.POSITIVE_INFINITY
-      if (!this.wakeOneOfEachRole()) this.tickSoon(0)
+      if (!this.staffing.wakeOneOfEachRole()) this.tickSoon(0)
     }
   }
 }
