@@ -61,8 +61,7 @@ end $$;
 create or replace function background_queue.heads(p_roles oid[], p_served text[], p_held text[])
 returns table (role oid, lane text, priority integer, run_at timestamptz, id bigint, is_blocked boolean,
   is_shut boolean, until timestamptz, is_due boolean)
-language plpgsql stable set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
+language plpgsql stable as $$
 declare
   v_passed_priority integer;
 begin
@@ -87,11 +86,15 @@ end $$;
 -- Every end of a run keeps the topic's slot for its delay.
 create or replace function background_queue.cool(p_topic text) returns void language plpgsql as $$
 declare
-  v_delay double precision := (background_queue.topic_settings(p_topic)).delay_in_sec;
+  v_delay double precision;
 begin
-  if v_delay > 0 then
-    insert into background_queue.cooling
-    values ('/' || coalesce(p_topic, ''), clock_timestamp() + v_delay * interval '1 second');
+  -- most queues have no delay at all
+  if exists (select from background_queue.lanes l where l.delay_in_sec > 0) then
+    v_delay := (background_queue.topic_settings(p_topic)).delay_in_sec;
+    if v_delay > 0 then
+      insert into background_queue.cooling
+      values ('/' || coalesce(p_topic, ''), clock_timestamp() + v_delay * interval '1 second');
+    end if;
   end if;
 end $$;
 
@@ -175,18 +178,14 @@ $$;
 -- Enter the claim gate; false: the queue is full, or look again. While no more workers exist than may run at
 -- once, claims pass side by side; else one at a time, counting.
 create or replace function background_queue.enter_gate() returns boolean language plpgsql as $$
-declare
-  v_is_counted boolean;
 begin
-  v_is_counted := (select count(*) from background_queue.workers) >
-                  (select l.max_running from background_queue.lanes l where l.lane = '');
-  if v_is_counted then
-    lock table background_queue.claim_gate in exclusive mode;
-    return (select count(*) from :"schema".pg_background_tasks t where t.state = 'running') <
+  if (select count(*) from background_queue.workers) <= (select l.max_running from background_queue.lanes l where l.lane = '') then
+    lock table background_queue.claim_gate in row share mode;
+    return (select count(*) from background_queue.workers) <=
            (select l.max_running from background_queue.lanes l where l.lane = '');
   end if;
-  lock table background_queue.claim_gate in row share mode;
-  return (select count(*) from background_queue.workers) <=
+  lock table background_queue.claim_gate in exclusive mode;
+  return (select count(*) from :"schema".pg_background_tasks t where t.state = 'running') <
          (select l.max_running from background_queue.lanes l where l.lane = '');
 end $$;
 

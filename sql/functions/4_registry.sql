@@ -135,7 +135,8 @@ create or replace function background_queue.tick(p_supervisor_id bigint, p_wants
   out is_registered boolean, out max_running integer, out due_roles text[], out next_due_ms integer,
   out rescued bigint[], out cancels jsonb, out settings_changed boolean, out role_settings text[])
 language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_sort = off set jit = off as $$
 declare
   v_served text[];
   v_next timestamptz;
@@ -165,7 +166,8 @@ end $$;
 -- setting changes (paused, limit 0) does not count.
 create or replace function background_queue.has_work(p_refused name[], p_served text[]) returns boolean
 language sql volatile
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_sort = off set jit = off as $$
   select exists (
       select from :"schema".pg_background_tasks t
       where t.state = 'running' and t.enqueued_by <> all (p_refused) and t.lane <> '!'

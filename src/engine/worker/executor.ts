@@ -159,6 +159,7 @@ async function located<T>({ offset }: Statement, running: Promise<T>): Promise<T
 
 /** The task's statements one by one, each with its record where it may stand in a transaction. */
 async function runOutside(session: WorkerSession, claim: Claim): Promise<StatementResult> {
+  await session.close()
   const statements = (await parseStatements(claim.sql)) ?? [
     { text: claim.sql, offset: 0, kind: 'UnknownStmt', node: {} },
   ]

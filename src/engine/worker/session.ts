@@ -11,7 +11,8 @@ import type { Backend } from './ipc.js'
  * DEALLOCATE ALL takes only the task's.
  */
 const CLEAN = `reset all; set session authorization default; reset role; close all; unlisten *;
-  select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; deallocate all`
+  select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; deallocate all;
+  select pg_catalog.setseed`
 
 /** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
 const AS_OURSELVES = `set local statement_timeout = 0; set local lock_timeout = 0; set local client_encoding = 'UTF8';
@@ -49,6 +50,8 @@ export class WorkerSession {
   private user = ''
   private isDirty = false
   private isReadOnly = false
+  /** A transaction is open in which nothing has run. */
+  private isOpen = false
 
   private constructor(database: Database) {
     this.database = database
@@ -104,30 +107,47 @@ export class WorkerSession {
     return (rows as T[])[0]
   }
 
-  /** Cleans the session and sends a statement of ours behind it, in one go. Any failure: leave the session. */
+  /**
+   * A statement of ours, behind a cleaning if a task was here, and then a BEGIN for the next one: all in one go.
+   * Any failure: leave the session.
+   */
   async cleanAnd<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
     if (!this.isDirty) return this.own(text, values)
     this.isDirty = false
-    const [, row] = await this.together(() => [this.clean(), this.own<T>(text, values)])
+    const [, row] = await this.together(() => [
+      this.clean(),
+      this.own<T>(text, values),
+      this.database.query('begin'),
+    ])
+    this.isOpen = true
     return row as T | undefined
+  }
+
+  /** Takes back a BEGIN that was sent too early. */
+  async close(): Promise<void> {
+    if (this.isOpen) await this.rollback()
   }
 
   async clean(): Promise<void> {
     this.isDirty = false
-    await this.together(() => [
-      this.database.query(CLEAN),
-      this.database.query(`select pg_catalog.setseed(${Math.random()})`),
-    ])
+    await this.database.query(`${CLEAN}(${Math.random()})`)
   }
 
   /** The role of a task, where the session serves several. */
   async become(role: string): Promise<void> {
-    if (role !== this.user) await this.run(`set role "${role.replaceAll('"', '""')}"`)
+    if (role === this.user) return
+    await this.close()
+    await this.run(`set role "${role.replaceAll('"', '""')}"`)
   }
 
   /** BEGIN must have been answered before a task's text is sent, or the text would commit by itself. */
   async begin(isolation: string | null): Promise<void> {
     this.isDirty = true
+    if (this.isOpen && isolation === null) {
+      this.isOpen = false
+      return
+    }
+    await this.close()
     await this.database.query(isolation ? `begin isolation level ${isolation}` : 'begin')
   }
 
@@ -182,6 +202,7 @@ export class WorkerSession {
   }
 
   async rollback(): Promise<void> {
+    this.isOpen = false
     await this.database.query('rollback')
   }
 

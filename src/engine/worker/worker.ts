@@ -46,7 +46,10 @@ export class Worker {
       const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
       const claim = toClaim(row!)
       if (claim) await this.runTask(claim)
-      else await this.sleep(row!.wait_ms)
+      else {
+        await this.session.close()
+        await this.sleep(row!.wait_ms)
+      }
     }
   }
 
