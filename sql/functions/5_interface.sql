@@ -111,7 +111,10 @@ end $$;
 create or replace function background_queue.grant_enqueue(p_role name) returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
-  execute format('grant usage on schema background_queue, :"schema" to %I', p_role);
+  execute format('grant usage on schema background_queue to %I', p_role);
+  if not has_schema_privilege(p_role, ':"schema"'::regnamespace::oid, 'usage') then
+    execute format('grant usage on schema :"schema" to %I', p_role);
+  end if;
   execute format('grant execute on function :"schema".pg_background_enqueue(text, text),
     :"schema".pg_background_enqueue(text, text, jsonb), :"schema".pg_background_cancel(bigint),
     :"schema".pg_background_retry(bigint), :"schema".pg_background_queue_active_workers_count(),

@@ -4,10 +4,10 @@ import { asRole, type ConnectionTarget, describeTarget } from '../database/targe
 import type { Emit } from '../events.js'
 import { EXIT_REFUSED, type FromWorker, type RunningTask } from '../worker/ipc.js'
 import { Bell } from './bell.js'
-import { Control, type Tick } from './control.js'
+import type { Control, Tick } from './control.js'
 import { EndRequests } from './end-requests.js'
 import { Funeral } from './funeral.js'
-import { reconnect } from './reconnect.js'
+import { Link } from './link.js'
 import { RefusedRoles } from './refused-roles.js'
 import { Staffing } from './staffing.js'
 import { StopPlan } from './stop-plan.js'
@@ -36,13 +36,6 @@ const TICK_AFTER_NOTIFY_MS = 100
 const PRUNE_EVERY_MS = 60_000
 const MAX_CONTENDED_MS = 100
 /**
- * What passes by itself: https://www.postgresql.org/docs/current/errcodes-appendix.html classes of rollbacks, resources,
- * locks, intervention, system and internal errors.
- */
-const PASSING_CLASSES = new Set(['40', '53', '55', '57', '58', 'XX'])
-const PASSING_CODES = new Set(['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY'])
-
-/**
  * Keeps workers ready and busy. Signals, messages and notifications only take notes and end the loop's pause; one
  * loop acts on what it finds.
  */
@@ -54,17 +47,14 @@ export class Supervisor {
   private readonly refused = new RefusedRoles()
   private readonly bell = new Bell()
   private readonly stopPlan: StopPlan
-  private control!: Control
+  private readonly link: Link
   private ends!: EndRequests
   private funeral!: Funeral
-  private supervisorId: bigint | undefined
   /** waiting tasks may be in lanes where the settings no longer want them */
   private isMisplaced = false
   private wantedWake = false
   private contendedMs = 0
-  private recoveredAt = Number.NEGATIVE_INFINITY
   private isReady = false
-  private isReachable = true
   private tickAt = 0
   private pruneAt = performance.now() + 2000
   private nextDueAt = Number.POSITIVE_INFINITY
@@ -86,6 +76,21 @@ export class Supervisor {
       () => this.control.role,
     )
     this.stopPlan = new StopPlan(options.shutdownTimeoutMs)
+    const { target, version, lanes, emit } = options
+    this.link = new Link(
+      target,
+      { host: this.host, version, lanes, concurrency: concurrency ?? 0 },
+      {
+        emit,
+        onAttach: (control) => this.attach(control),
+        onNotification: (payload) => this.onNotification(payload),
+        onLost: () => this.bell.ring(),
+      },
+    )
+  }
+
+  private get control(): Control {
+    return this.link.control
   }
 
   private get setsRole(): boolean {
@@ -94,7 +99,7 @@ export class Supervisor {
 
   /** Runs until stopped, drained or idle. Errors: those of Control.open, and what a minute of retries did not mend. */
   async run(): Promise<void> {
-    await this.attach(await Control.open(this.options.target))
+    await this.link.open()
     try {
       while (!this.isDone) await this.live()
     } catch (error) {
@@ -110,7 +115,7 @@ export class Supervisor {
     try {
       await this.round()
     } catch (error) {
-      if (!(await this.isDatabaseLost(error as Error))) throw error
+      if (!(await this.link.isLost(error as Error))) throw error
       await this.recover(error as Error)
     }
     await this.pause()
@@ -130,31 +135,12 @@ export class Supervisor {
     )
   }
 
-  private async attach(control: Control): Promise<void> {
-    this.control = control
+  /** A new connection: what runs and who died outlive the one before. */
+  private attach(control: Control): void {
     this.funeral = new Funeral(control, this.options.emit, this.funeral)
     this.ends = new EndRequests(control, this.ends)
-    control.database.onNotification((payload) => this.onNotification(payload))
-    control.database.onNotice((notice) => this.options.emit({ event: 'warning', message: notice.message }))
-    control.database.onLost(() => this.bell.ring())
-    await this.enter()
-  }
-
-  /** Enters the registry, and takes over the workers of an entry before. */
-  private async enter(): Promise<void> {
-    const { version, lanes, concurrency } = this.options
-    this.supervisorId = await this.control.register(
-      { host: this.host, version, lanes, concurrency: concurrency ?? 0 },
-      this.supervisorId,
-    )
     this.isMisplaced = true
     this.tickAt = 0
-  }
-
-  private async renewControl(): Promise<void> {
-    const old = this.control
-    await this.attach(await Control.open(this.options.target))
-    await old.close()
   }
 
   private moveSoon(): void {
@@ -182,8 +168,11 @@ export class Supervisor {
     }
     const wantsWake = this.wantsWake()
     const tick = await this.control.tick(wantsWake, this.refused.names)
-    if (!tick.is_registered) return this.enter()
-    if (this.control.hasStaleSettings(tick)) return this.renewControl()
+    if (!tick.is_registered) {
+      this.tickAt = 0
+      return this.link.enter()
+    }
+    if (this.control.hasStaleSettings(tick)) return this.link.renew()
     if (tick.settings_changed || this.isMisplaced) this.moveSoon()
     // an enqueue that committed beside this tick may still have read that no wake was wanted
     if (wantsWake && !this.wantedWake) this.tickAt = performance.now() + TICK_AFTER_NOTIFY_MS
@@ -273,37 +262,12 @@ export class Supervisor {
     this.options.emit({ event: 'stopped' })
   }
 
-  private async isDatabaseLost(error: Error): Promise<boolean> {
-    if (this.control.database.lost) return true
-    // a server that shuts down answers once more before it closes the connection; a queue that is gone does not come back
-    const { code = '' } = error as { code?: string }
-    if (!PASSING_CODES.has(code) && !PASSING_CLASSES.has(code.slice(0, 2))) return false
-    await this.control.close()
-    return true
-  }
-
   private async recover(error: Error): Promise<void> {
-    if (this.isReachable) this.options.emit({ event: 'database_lost', reason: error.message })
-    this.isReachable = false
     this.funeral.distrust()
     for (const worker of this.pool.workers) worker.isDoubted = true
-    const delayMs = performance.now() - this.recoveredAt < TICK_MS ? TICK_MS : 0
-    const control = await reconnect(this.options.target, () => this.isPointless, delayMs)
-    this.recoveredAt = performance.now()
-    if (!control) {
-      for (const worker of this.pool.workers) worker.kill()
-      return
-    }
-    try {
-      await this.attach(control)
-    } catch (failure) {
-      // lost again at once: the next round finds it so
-      if (await this.isDatabaseLost(failure as Error)) return
-      throw failure
-    }
+    const isConnected = await this.link.recover(error, () => this.isPointless)
+    if (!isConnected) for (const worker of this.pool.workers) worker.kill()
     this.funeral.distrust()
-    this.isReachable = true
-    this.options.emit({ event: 'database_back' })
   }
 
   /** Nothing is left to do with a connection: we stop, and no task runs that could still end well. */

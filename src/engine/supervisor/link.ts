@@ -1,0 +1,94 @@
+import type { ConnectionTarget } from '../database/target.js'
+import type { Emit } from '../events.js'
+import { Control, type Registration } from './control.js'
+import { reconnect } from './reconnect.js'
+
+/**
+ * What passes by itself: https://www.postgresql.org/docs/current/errcodes-appendix.html classes of rollbacks, resources,
+ * locks, intervention, system and internal errors.
+ */
+const PASSING_CLASSES = new Set(['40', '53', '55', '57', '58', 'XX'])
+const PASSING_CODES = new Set(['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY'])
+/** A connection that is lost so soon again is not tried at once. */
+const BREATHER_MS = 1000
+
+export interface LinkHooks {
+  emit: Emit
+  /** before it is registered: what stands on the connection is made anew */
+  onAttach(control: Control): void
+  onNotification(payload: string): void
+  onLost(): void
+}
+
+/** The supervisor's connection and its entry in the registry, through losses and renewals. */
+export class Link {
+  control!: Control
+  private readonly target: ConnectionTarget
+  private readonly registration: Registration
+  private readonly hooks: LinkHooks
+  private supervisorId: bigint | undefined
+  private isReachable = true
+  private recoveredAt = Number.NEGATIVE_INFINITY
+
+  constructor(target: ConnectionTarget, registration: Registration, hooks: LinkHooks) {
+    this.target = target
+    this.registration = registration
+    this.hooks = hooks
+  }
+
+  /** Errors: those of Control.open. */
+  async open(): Promise<void> {
+    await this.attach(await Control.open(this.target))
+  }
+
+  /** A new session instead of the one that cannot see some setting any more. */
+  async renew(): Promise<void> {
+    const old = this.control
+    await this.open()
+    await old.close()
+  }
+
+  /** Enters the registry, and takes over the workers of an entry before. */
+  async enter(): Promise<void> {
+    this.supervisorId = await this.control.register(this.registration, this.supervisorId)
+  }
+
+  /** Whether an error means that the connection is gone, or of no use; then it is closed. */
+  async isLost(error: Error): Promise<boolean> {
+    if (this.control.database.lost) return true
+    // a server that shuts down answers once more before it closes the connection; a queue that is gone does not come back
+    const { code = '' } = error as { code?: string }
+    if (!PASSING_CODES.has(code) && !PASSING_CLASSES.has(code.slice(0, 2))) return false
+    await this.control.close()
+    return true
+  }
+
+  /** Connects again for as long as it takes; false once `isPointless`. */
+  async recover(error: Error, isPointless: () => boolean): Promise<boolean> {
+    if (this.isReachable) this.hooks.emit({ event: 'database_lost', reason: error.message })
+    this.isReachable = false
+    const delayMs = performance.now() - this.recoveredAt < BREATHER_MS ? BREATHER_MS : 0
+    const control = await reconnect(this.target, isPointless, delayMs)
+    this.recoveredAt = performance.now()
+    if (!control) return false
+    try {
+      await this.attach(control)
+    } catch (failure) {
+      // lost again at once: the next round finds it so
+      if (await this.isLost(failure as Error)) return true
+      throw failure
+    }
+    this.isReachable = true
+    this.hooks.emit({ event: 'database_back' })
+    return true
+  }
+
+  private async attach(control: Control): Promise<void> {
+    this.control = control
+    this.hooks.onAttach(control)
+    control.database.onNotification((payload) => this.hooks.onNotification(payload))
+    control.database.onNotice((notice) => this.hooks.emit({ event: 'warning', message: notice.message }))
+    control.database.onLost(() => this.hooks.onLost())
+    await this.enter()
+  }
+}
