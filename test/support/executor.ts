@@ -115,10 +115,11 @@ export function useExecutor(db: TestDatabase, role = OWNER, login = role): Execu
         worker = new Worker(current, db.target(login), {
           workerId: workerId!,
           secret: 'secret',
-          setsRole: login !== role,
-          report: (message) => {
-            if (message.type === 'ended') endings.set(message.task.id, message.ending)
-            if (message.type === 'idle') settle(true)
+          report: (messages) => {
+            for (const message of messages) {
+              if (message.type === 'ended') endings.set(message.task.id, message.ending)
+              if (message.type === 'idle') settle(true)
+            }
           },
         })
         worker.work().catch(async () => {

@@ -24,7 +24,7 @@ export class WorkerPool {
   }
 
   start(role: string): WorkerProcess {
-    const worker = new WorkerProcess(role, this.hooks.targetOf(role), this.hooks.setsRole, {
+    const worker = new WorkerProcess(role, this.hooks.targetOf(role), {
       onMessage: (from, message) => this.receive(from, message),
       onExit: (from, code, signal) => this.remove(from, code, signal),
     })

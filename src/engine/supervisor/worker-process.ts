@@ -40,16 +40,18 @@ export class WorkerProcess {
   idleSince = performance.now()
   exitReason = ''
 
-  constructor(role: string, target: ConnectionTarget, setsRole: boolean, listener: WorkerProcessListener) {
+  constructor(role: string, target: ConnectionTarget, listener: WorkerProcessListener) {
     this.role = role
     this.target = target
     this.process = fork(ENTRY, [], {
       execArgv: NODE_FLAGS,
-      env: workerEnvironment(target, setsRole),
+      env: workerEnvironment(target),
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
-    this.process.on('message', (message) => listener.onMessage(this, message as FromWorker))
+    this.process.on('message', (messages) => {
+      for (const message of messages as FromWorker[]) listener.onMessage(this, message)
+    })
     this.process.on('error', () => undefined)
     this.process.on('exit', (code, signal) => listener.onExit(this, code, signal))
   }
@@ -74,8 +76,8 @@ export class WorkerProcess {
 }
 
 /** Only the credentials of the worker's own role reach its environment. */
-function workerEnvironment(target: ConnectionTarget, setsRole: boolean): NodeJS.ProcessEnv {
+function workerEnvironment(target: ConnectionTarget): NodeJS.ProcessEnv {
   const { PGBQ_DATABASE_URL: _a, DATABASE_URL: _b, NODE_OPTIONS: _c, ...env } = process.env
   if (target.config.user !== undefined && target.isOtherRole) delete env.PGPASSWORD
-  return { ...env, [WORKER_TARGET_ENV]: JSON.stringify({ target, setsRole }) }
+  return { ...env, [WORKER_TARGET_ENV]: JSON.stringify(target) }
 }

@@ -10,17 +10,12 @@ import {
 import { WorkerSession } from './session.js'
 import { Worker } from './worker.js'
 
-interface WorkerTarget {
-  target: ConnectionTarget
-  setsRole: boolean
-}
-
-function report(message: FromWorker): void {
-  if (process.connected) process.send!(message)
+function report(messages: FromWorker[]): void {
+  if (process.connected) process.send!(messages)
 }
 
 async function main(): Promise<void> {
-  const { target, setsRole } = JSON.parse(process.env[WORKER_TARGET_ENV]!) as WorkerTarget
+  const target = JSON.parse(process.env[WORKER_TARGET_ENV]!) as ConnectionTarget
   delete process.env[WORKER_TARGET_ENV]
   let worker: Worker | undefined
   process.on('SIGINT', () => undefined)
@@ -38,8 +33,8 @@ async function main(): Promise<void> {
     worker.stop()
   }
   const begin = (workerId: bigint, secret: string): void => {
-    worker = new Worker(session, target, { workerId, secret, setsRole, report })
-    report({ type: 'ready' })
+    worker = new Worker(session, target, { workerId, secret, report })
+    report([{ type: 'ready' }])
     worker.work().then(() => leave(session), fail)
   }
   process.on('message', (message: ToWorker) => {
@@ -48,7 +43,7 @@ async function main(): Promise<void> {
     else stop()
   })
   const session = await WorkerSession.open(target)
-  report({ type: 'connected', backend: await session.identify() })
+  report([{ type: 'connected', backend: await session.identify() }])
 }
 
 async function leave(session: WorkerSession): Promise<void> {
@@ -61,7 +56,7 @@ const REFUSALS = new Set(['LOGIN_REFUSED', 'DATABASE_MISSING', 'NOT_INSTALLED', 
 
 function fail(error: unknown): void {
   const { code = '', message } = error as { code?: string; message: string }
-  report({ type: 'refused', code, message })
+  report([{ type: 'refused', code, message }])
   process.exit(REFUSALS.has(code) ? EXIT_REFUSED : EXIT_CONNECTION_LOST)
 }
 

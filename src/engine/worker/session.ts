@@ -19,11 +19,11 @@ const AS_OURSELVES = `set local statement_timeout = 0; set local lock_timeout = 
   set local session authorization default; set local role none`
 
 /**
- * The checks that would otherwise wait for the commit, and whether a finish can be written at all. The task's own
- * idle timeout would hit between its last statement and our finish.
+ * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; whether a
+ * finish can be written at all; and then all that our finish needs. The task's own idle timeout would hit before it.
  */
 const CHECK = `set local idle_in_transaction_session_timeout = '60s'; set constraints all immediate;
-  show transaction_read_only`
+  show transaction_read_only; ${AS_OURSELVES}`
 
 /** Guards of a worker's session, each what RESET ALL comes back to. */
 const SETTINGS: Record<string, string> = {
@@ -174,10 +174,10 @@ export class WorkerSession {
 
   private async check(): Promise<void> {
     const results = (await this.database.client.query(CHECK)) as unknown as { rows: Row[] }[]
-    this.isReadOnly = results.at(-1)!.rows[0]!.transaction_read_only === 'on'
+    this.isReadOnly = results.some(({ rows }) => rows[0]?.transaction_read_only === 'on')
   }
 
-  /** Ends the task's transaction with a statement of ours; the commit answers for both. */
+  /** Ends the task's transaction, after its last statement, with one of ours; the commit answers for both. */
   async commitWith(text: string, values: unknown[]): Promise<void> {
     if (this.isReadOnly && !(await this.hasWritten())) {
       // nothing is lost or done twice if it ends between the two
@@ -185,12 +185,12 @@ export class WorkerSession {
       await this.own(text, values)
       return
     }
-    const [, , commit] = await this.together(() => [
-      this.database.query(AS_OURSELVES),
+    const [, commit] = await this.together(() => [
       this.database.query(text, values),
-      this.run('commit'),
+      this.database.client.query('commit'),
     ])
-    if ((commit as StatementResult).tag !== 'COMMIT') throw new Error('The server rolled the commit back')
+    if ((commit as { command: string }).command !== 'COMMIT')
+      throw new Error('The server rolled the commit back')
   }
 
   /** A transaction may have written before it was made READ ONLY. */

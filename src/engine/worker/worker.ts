@@ -17,8 +17,7 @@ const CANCEL_EVERY_MS = 500
 export interface WorkerOptions {
   workerId: bigint
   secret: string
-  setsRole: boolean
-  report(message: FromWorker): void
+  report(messages: FromWorker[]): void
 }
 
 /** The loop of one worker slot: claim, run, record, clean, and sleep while nothing is to be had. */
@@ -27,6 +26,7 @@ export class Worker {
   private readonly target: ConnectionTarget
   private readonly options: WorkerOptions
   private isStopping = false
+  private ended: FromWorker | undefined
   private isOrphan = false
   private isRunning = false
   private wakeUp: (() => void) | undefined
@@ -42,15 +42,26 @@ export class Worker {
 
   /** Claims and runs until told to stop. Throws when the session is lost or cannot be cleaned. */
   async work(): Promise<void> {
-    while (!this.isStopping) {
-      const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
-      const claim = toClaim(row!)
-      if (claim) await this.runTask(claim)
-      else {
-        await this.session.close()
-        await this.sleep(row!.wait_ms)
+    try {
+      while (!this.isStopping) {
+        const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
+        const claim = toClaim(row!)
+        if (claim) await this.runTask(claim)
+        else {
+          await this.session.close()
+          await this.sleep(row!.wait_ms)
+        }
       }
+    } finally {
+      this.report()
     }
+  }
+
+  /** An ending goes out with what follows it, mostly the next claim: one message a task instead of two. */
+  private report(...messages: FromWorker[]): void {
+    const all = this.ended ? [this.ended, ...messages] : messages
+    this.ended = undefined
+    if (all.length > 0) this.options.report(all)
   }
 
   wake(): void {
@@ -80,7 +91,7 @@ export class Worker {
       this.isWakePending = false
       return
     }
-    this.options.report({ type: 'idle', waitMs })
+    this.report({ type: 'idle', waitMs })
     await new Promise<void>((resolve) => {
       this.wakeUp = resolve
     })
@@ -90,11 +101,11 @@ export class Worker {
 
   private async runTask(claim: Claim): Promise<void> {
     const task = describe(claim)
-    this.options.report({ type: 'claimed', task })
+    this.report({ type: 'claimed', task })
     const startedAt = performance.now()
     const ending = await this.attempt(claim)
     const durationMs = performance.now() - startedAt
-    this.options.report({ type: 'ended', task, ending: { ...ending, durationMs } })
+    this.ended = { type: 'ended', task, ending: { ...ending, durationMs } }
   }
 
   private async attempt(claim: Claim): Promise<Omit<Ending, 'durationMs'>> {
