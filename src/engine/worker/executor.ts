@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   isRefusedCommit,
   isRefusedInTransaction,
@@ -51,6 +52,7 @@ export class FinalTaskError extends Error {
 class ConflictError extends Error {}
 
 const MOST_COMMITS = 30
+const LONGEST_PAUSE_MS = 100
 
 /** Some statement of the text can only run outside a transaction; nothing has run yet. */
 class OutsideOnlyError extends Error {}
@@ -91,6 +93,8 @@ async function repeat<T>(session: WorkerSession, run: (isAgain: boolean) => Prom
       if (!(error instanceof ConflictError)) throw error
       if (commits === MOST_COMMITS) throw error.cause
       if (session.isInTransaction) await session.rollback()
+      // two that run in step would collide again and again
+      await sleep(Math.random() * Math.min(2 ** commits, LONGEST_PAUSE_MS))
     }
   }
 }
