@@ -77,7 +77,7 @@ function connectionError(error: ServerError, target: string): QueueError | undef
 
 function rightsError(error: ServerError, target: string): QueueError | undefined {
   const { code = '', message } = error
-  const isOurs = /background_queue|pg_background/.test(message)
+  const isOurs = /background_queue|pg_background|\b(lanes|workers|supervisors|settings)\b/.test(message)
   if (['42P01', '42883', '3F000'].includes(code) && isOurs) return notInstalled(target)
   if (code === '42501' && isOurs) {
     return new QueueError('NOT_ALLOWED', `The role has no right to do that in ${target}: ${message}`, {
