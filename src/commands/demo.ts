@@ -1,9 +1,9 @@
 import { BaseCommand } from '../base-command.js'
 import { type DemoReport, runDemo } from '../demo/demo.js'
 import { Interrupt } from '../demo/interrupt.js'
-import { Screen } from '../demo/screen.js'
 import chalk from '../output/color.js'
 import { sayDuration } from '../output/duration.js'
+import { Screen } from '../output/screen.js'
 import { statusText } from '../output/status-text.js'
 
 const INTRODUCTION =

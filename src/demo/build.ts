@@ -2,8 +2,8 @@ import type { Database } from '../engine/database/database.js'
 import { install } from '../engine/migrator.js'
 import { storeParameter } from '../engine/settings.js'
 import { enqueueMany } from '../engine/task-store.js'
+import type { Screen } from '../output/screen.js'
 import type { Interrupt } from './interrupt.js'
-import type { Screen } from './screen.js'
 import { type DemoTask, readSections, readTasks } from './script.js'
 
 /** What each topic obeys, and the same in words. */

@@ -2,11 +2,11 @@ import type { Database } from '../engine/database/database.js'
 import type { ConnectionTarget } from '../engine/database/target.js'
 import { type QueueStatus, readStatus } from '../engine/status.js'
 import { listTasks, type TaskRow } from '../engine/task-store.js'
+import type { Screen } from '../output/screen.js'
 import { buildShop, enqueueWork, prepareQueue } from './build.js'
 import { type Check, checkEffects } from './checks.js'
 import type { Interrupt } from './interrupt.js'
 import { openPlace, shownUrl } from './place.js'
-import type { Screen } from './screen.js'
 import { workUntilEmpty } from './work.js'
 
 /** What a demo did: tasks oldest first, one check for each effect, the queue's state at the end. */

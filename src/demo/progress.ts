@@ -1,6 +1,6 @@
 import type { QueueEvent } from '../engine/events.js'
 import type { RunningTask, TaskError } from '../engine/worker/ipc.js'
-import type { Screen } from './screen.js'
+import type { Screen } from '../output/screen.js'
 import type { DemoTask } from './script.js'
 
 const BAR_WIDTH = 20

@@ -1,8 +1,8 @@
 import type { ConnectionTarget } from '../engine/database/target.js'
 import { Supervisor } from '../engine/supervisor/supervisor.js'
+import type { Screen } from '../output/screen.js'
 import type { Interrupt } from './interrupt.js'
 import { Progress } from './progress.js'
-import type { Screen } from './screen.js'
 import type { DemoTask } from './script.js'
 
 const REDRAW_MS = 200

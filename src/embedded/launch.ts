@@ -15,12 +15,16 @@ const STILL_IN_USE = /pre-existing shared memory block|lock file "postmaster\.pi
  * Starts the server and waits until it takes connections. Sessions of a killed server keep its shared memory
  * until they notice its death: refusals for that reason are retried for some seconds.
  */
-export async function launch(place: Place, settings: Record<string, string>): Promise<Postmaster> {
+export async function launch(
+  place: Place,
+  settings: Record<string, string>,
+  wrapper: string[] = [],
+): Promise<Postmaster> {
   boundLog(place.logFile)
   const deadline = Date.now() + REFUSED_LIMIT_MS
   for (;;) {
     const logStart = statSync(place.logFile, { throwIfNoEntry: false })?.size ?? 0
-    const ready = await tryLaunch(place, settings)
+    const ready = await tryLaunch(place, settings, wrapper)
     if (ready !== undefined) return ready
     const said = readFileSync(place.logFile).subarray(logStart).toString()
     if (!STILL_IN_USE.test(said) || Date.now() > deadline) throw startFailed(place, said)
@@ -28,10 +32,14 @@ export async function launch(place: Place, settings: Record<string, string>): Pr
   }
 }
 
-async function tryLaunch(place: Place, settings: Record<string, string>): Promise<Postmaster | undefined> {
+async function tryLaunch(
+  place: Place,
+  settings: Record<string, string>,
+  wrapper: string[],
+): Promise<Postmaster | undefined> {
   clearTraces(place)
   makePrivate(place.socketDir, place.owner)
-  const ended = spawnServer(place, settings)
+  const ended = spawnServer(place, settings, wrapper)
   for (;;) {
     const ready = await settle(place)
     if (ready !== undefined) return ready
@@ -44,10 +52,16 @@ async function tryLaunch(place: Place, settings: Record<string, string>): Promis
  * In a session of its own, with nothing of the caller's terminal. The log is opened here, so that a server of
  * another user needs no rights on its folder. Resolves true when the process ends; rejects if it never began.
  */
-function spawnServer(place: Place, settings: Record<string, string>): Promise<boolean> {
+function spawnServer(place: Place, settings: Record<string, string>, wrapper: string[]): Promise<boolean> {
   const log = openSync(place.logFile, 'a', 0o600)
   const args = ['-D', place.dataDir, ...serverSettings(place, settings)]
-  const server = spawnProgram(place, 'postgres', args, { detached: true, stdio: ['ignore', log, log] })
+  const server = spawnProgram(
+    place,
+    'postgres',
+    args,
+    { detached: true, stdio: ['ignore', log, log] },
+    wrapper,
+  )
   closeSync(log)
   server.unref()
   return new Promise((resolve, reject) => {

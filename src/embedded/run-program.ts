@@ -4,16 +4,21 @@ import { text } from 'node:stream/consumers'
 import type { Place } from './place.js'
 import { unavailable } from './programs.js'
 
-/** Starts one of PostgreSQL's programs as the server's user, away from the caller's PG* variables and folder. */
+/**
+ * Starts one of PostgreSQL's programs as the server's user, away from the caller's PG* variables and folder. A
+ * wrapper, a command in front of it, has to become that user itself.
+ */
 export function spawnProgram(
   place: Place,
   name: 'initdb' | 'postgres',
   args: string[],
   options: SpawnOptions,
+  wrapper: string[] = [],
 ): ChildProcess {
-  const user = place.owner === undefined ? {} : { uid: place.owner.uid, gid: place.owner.gid }
-  const file = join(place.programs, 'bin', name)
-  return spawn(file, args, { ...options, ...user, cwd: '/', env: cleanEnvironment() })
+  const isOwnersAlready = place.owner === undefined || wrapper.length > 0
+  const user = isOwnersAlready ? {} : { uid: place.owner!.uid, gid: place.owner!.gid }
+  const [file, ...before] = [...wrapper, join(place.programs, 'bin', name)]
+  return spawn(file!, [...before, ...args], { ...options, ...user, cwd: '/', env: cleanEnvironment() })
 }
 
 /** PGPORT, PGOPTIONS and their like are meant for clients, but a server reads some of them too. */

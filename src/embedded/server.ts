@@ -41,6 +41,8 @@ export interface StartOptions extends EmbeddedOptions {
   onProgress?: ((message: string) => void) | undefined
   /** Server settings for the command line; they count only if this call starts the server. */
   settings?: Record<string, string> | undefined
+  /** A command in front of the server's own, run as the caller: a way into a network namespace, say. */
+  wrapper?: string[] | undefined
 }
 
 /**
@@ -55,14 +57,14 @@ export function startEmbedded(options: StartOptions = {}): Promise<EmbeddedServe
     const report = options.onProgress ?? (() => {})
     makeRoot(place)
     const onWait = () => report('Waiting for another process that starts or stops PostgreSQL')
-    return withLock(place.lockDir, onWait, () => startLocked(place, report, options.settings ?? {}))
+    return withLock(place.lockDir, onWait, () => startLocked(place, report, options))
   })
 }
 
 async function startLocked(
   place: Place,
   report: (message: string) => void,
-  settings: Record<string, string>,
+  { settings = {}, wrapper = [] }: StartOptions,
 ): Promise<EmbeddedServer> {
   const running = await settle(place)
   if (running !== undefined) return describe(place, running, false)
@@ -73,7 +75,7 @@ async function startLocked(
   if (!existsSync(place.dataDir)) report(`Creating the data folder "${place.dataDir}"`)
   await createCluster(place)
   report(`Starting PostgreSQL ${place.package.version}`)
-  return describe(place, await launch(place, settings), true)
+  return describe(place, await launch(place, settings, wrapper), true)
 }
 
 /** Stops the server, open transactions rolled back, and leaves no process, socket or pid file. Data stays. */

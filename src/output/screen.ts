@@ -1,5 +1,5 @@
 import { Chalk, type ChalkInstance } from 'chalk'
-import { sayDuration } from '../output/duration.js'
+import { sayDuration } from './duration.js'
 
 /** What the screen needs of a stream: process.stderr has it. */
 export interface Output {
