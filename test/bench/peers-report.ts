@@ -25,7 +25,7 @@ export interface Origin {
 const cells = (outcome: Outcome, watchMs: number): string[] => [
   `${outcome.name} ${outcome.version}`,
   String(outcome.tasks),
-  String(outcome.kills),
+  String(outcome.kills - outcome.unharmed),
   String(outcome.finished),
   String(outcome.missing),
   String(outcome.twice),
@@ -34,12 +34,12 @@ const cells = (outcome: Outcome, watchMs: number): string[] => [
 ]
 
 /** What was seen; where nothing was, what the documentation says. */
-function sayRecovery({ recovery, stuck, documented, kills }: Outcome, watchMs: number): string {
+function sayRecovery({ recovery, stuck, documented }: Outcome, watchMs: number): string {
   const { count, p50, p95, max } = recovery
   const seen = [p50, p95, max].map((seconds) => sayDuration(seconds ?? 0)).join(' / ')
   const unseen = `not within ${sayDuration(watchMs / 1000)} (documented: ${documented})`
   if (count === 0) return stuck === 0 ? '–' : unseen
-  return stuck === 0 ? seen : `${seen}; ${kills - count} of ${kills} ${unseen}`
+  return stuck === 0 ? seen : `${seen}; ${stuck} ${unseen}`
 }
 
 export function peersTable(outcomes: Outcome[], watchMs: number): string {

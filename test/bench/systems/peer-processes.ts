@@ -23,8 +23,7 @@ export class PeerProcesses {
     const child = this.fork('fill')
     child.send(tasks)
     const [code] = (await once(child, 'exit')) as [number | null]
-    if (code !== 0)
-      throw new Error(`${this.name} could not be filled: ${child.spawnargs.join(' ')}, exit ${code}`)
+    if (code !== 0) throw new Error(`${this.name} could not be filled: its process left with ${code}`)
   }
 
   async start(count: number): Promise<void> {
@@ -60,6 +59,7 @@ export class PeerProcesses {
   }
 
   private async startOne(): Promise<void> {
+    if (this.isStopping) return
     const worker = this.fork('work')
     const pid = worker.pid!
     const output = collect(worker)
@@ -75,7 +75,7 @@ export class PeerProcesses {
     return fork(fileURLToPath(new URL(`programs/${this.name}.js`, import.meta.url)), [mode], {
       execPath: this.packages.node,
       env: { ...process.env, BENCH_URL: this.url, BENCH_PACKAGES: this.packages.folder },
-      stdio: ['ignore', 'pipe', mode === 'fill' ? 'inherit' : 'pipe', 'ipc'],
+      stdio: mode === 'fill' ? ['ignore', 'ignore', 'inherit', 'ipc'] : ['ignore', 'pipe', 'pipe', 'ipc'],
     })
   }
 }

@@ -18,7 +18,7 @@ export class Pgbq implements System {
   private database!: BenchDatabase
   private supervisor: ChildProcess | undefined
   private exited: Promise<void> = Promise.resolve()
-  private isStopping = false
+  private hasLeft = false
   private errors = ''
 
   async setUp(database: BenchDatabase, tasks: LedgerTask[]): Promise<void> {
@@ -36,7 +36,12 @@ export class Pgbq implements System {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.supervisor = supervisor
-    this.exited = new Promise((resolve) => supervisor.once('close', () => resolve()))
+    this.exited = new Promise((resolve) =>
+      supervisor.once('close', () => {
+        this.hasLeft = true
+        resolve()
+      }),
+    )
     supervisor.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.errors += text
     })
@@ -50,7 +55,7 @@ export class Pgbq implements System {
   }
 
   async processOf(run: Run): Promise<number | undefined> {
-    if (this.supervisor?.exitCode !== null && !this.isStopping) throw this.leftError()
+    if (this.hasLeft) throw this.leftError()
     const [worker] = await this.database.session.query<{ pid: number }>(
       'select pid from background_queue.workers where backend_pid = $1',
       [run.backendPid],
@@ -74,8 +79,7 @@ export class Pgbq implements System {
   }
 
   async stop(): Promise<void> {
-    this.isStopping = true
-    if (this.supervisor?.exitCode === null) this.supervisor.kill('SIGTERM')
+    if (!this.hasLeft) this.supervisor?.kill('SIGTERM')
     await this.exited
   }
 
