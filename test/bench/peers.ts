@@ -16,13 +16,15 @@ import type { System } from './systems/system.js'
 const note = (message: string): void => void process.stderr.write(`${message}\n`)
 
 /** One after the other under load and kills; then all are watched together, for a watch may be long. */
-async function measure(server: BenchServer, options: PeersOptions): Promise<Outcome[]> {
+async function measure(
+  server: BenchServer,
+  options: PeersOptions,
+  interrupted: Promise<never>,
+): Promise<Outcome[]> {
   const systems = await makeSystems(options)
-  const interrupt = onInterrupt()
   try {
-    return await Promise.race([interrupt.stopped, run(server, systems, options)])
+    return await Promise.race([interrupted, run(server, systems, options)])
   } finally {
-    interrupt.end()
     await Promise.all(systems.map((system) => system.stop()))
   }
 }
@@ -46,19 +48,15 @@ async function makeSystems({ systems }: PeersOptions): Promise<System[]> {
   return [...ours, ...peers.map((name) => make[name](packages))]
 }
 
-function onInterrupt(): { stopped: Promise<never>; end(): void } {
-  let stop: (signal: string) => void = () => {}
-  const stopped = new Promise<never>((_, reject) => {
-    stop = (signal) => reject(new Error(`Stopped by ${signal}`))
+/** Rejects at the first signal to stop, so that whatever was started is ended. */
+function onInterrupt(): Promise<never> {
+  const interrupted = new Promise<never>((_, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => reject(new Error(`Stopped by ${signal}`)))
+    }
   })
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  for (const signal of signals) process.on(signal, stop)
-  return {
-    stopped,
-    end: () => {
-      for (const signal of signals) process.off(signal, stop)
-    },
-  }
+  interrupted.catch(() => undefined) // it may come before anybody waits for it
+  return interrupted
 }
 
 function originOf(server: BenchServer): Origin {
@@ -72,9 +70,10 @@ function originOf(server: BenchServer): Origin {
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2))
   if (options === undefined) return void process.stdout.write(`${USAGE}\n`)
+  const interrupted = onInterrupt()
   const server = await openServer(options.databaseUrl)
   try {
-    const outcomes = await measure(server, options)
+    const outcomes = await measure(server, options, interrupted)
     const { watchMs, seed, workers } = options
     const text = options.json
       ? JSON.stringify({ seed, workers, watchMs, postgres: server.version, outcomes }, null, 2)
