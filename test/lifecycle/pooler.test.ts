@@ -235,7 +235,7 @@ describe('a pooler in transaction mode', () => {
   const run = (...args: string[]) => pgbq([...args, '--json'], { url: pool.through() })
 
   test.each(['transaction', 'statement'] as const)(
-    'or statement mode is refused by what needs a session: %s',
+    'is refused by what needs a session of its own, also where it calls the mode %s',
     async (mode) => {
       const url = mode === 'statement' ? (await own(mode)).through(queue.db.url()) : pool.through()
       for (const args of [['work', '--drain'], ['ensure-workers']]) {
@@ -251,7 +251,7 @@ describe('a pooler in transaction mode', () => {
     },
   )
 
-  test('of the other role alone keeps that role from being served, and says why', async () => {
+  test('for one role alone keeps that role from being served, and says why', async () => {
     await queue.db.owner.query('select background_queue.grant_enqueue($1)', [ALICE])
     const alice = await queue.db.session(ALICE)
     const pooler = await own('session', {}, `${ALICE} = pool_mode=transaction`)
