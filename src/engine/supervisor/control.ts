@@ -191,6 +191,7 @@ export class Control {
 
   /** What a dead worker's backend still runs. */
   cancelLeftover(workerId: bigint, backend: Backend): Promise<void> {
+    if (!isPooled(backend)) return sendCancelRequest(this.target, backend)
     return this.exclusive(() => this.cancel(workerId, backend))
   }
 
