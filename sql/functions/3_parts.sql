@@ -202,14 +202,17 @@ begin
       and (a.backend_start is null or p_backend_started_at is null or a.backend_start = p_backend_started_at));
 end $$;
 
--- null, the worker of a row that nobody claimed, is gone
+-- null, the worker of a row that nobody claimed, is gone; so is one whose backend a later worker has: a pooler hands
+-- a backend on only when the session before has ended
 create or replace function background_queue.worker_is_gone(p_worker_id bigint) returns boolean language plpgsql volatile as $$
 declare
   v_worker background_queue.workers;
 begin
   select * into v_worker from background_queue.workers w where w.id = p_worker_id;
   return not found or background_queue.backend_is_gone(v_worker.backend_pid, v_worker.role_oid,
-    v_worker.backend_started_at, v_worker.server_started_at);
+    v_worker.backend_started_at, v_worker.server_started_at)
+    or exists (select from background_queue.workers l where l.id > p_worker_id and l.backend_pid = v_worker.backend_pid
+      and l.backend_started_at = v_worker.backend_started_at and l.server_started_at = v_worker.server_started_at);
 end $$;
 
 -- A task deleted or truncated takes its attempts with it.

@@ -97,6 +97,16 @@ exception when insufficient_privilege then
   return false;
 end $$;
 
+-- Cancel what a worker's backend runs, where we may; false: without the right, or it is gone.
+create or replace function background_queue.try_cancel(p_worker_id bigint) returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  return coalesce((select pg_cancel_backend(w.backend_pid) from background_queue.workers w
+    where w.id = p_worker_id and not background_queue.worker_is_gone(w.id)), false);
+exception when insufficient_privilege then
+  return false;
+end $$;
+
 -- Cancel requests: what waits by now is cancelled here, what is closed is dropped; the rest is returned.
 create or replace function background_queue.take_cancel_requests()
 returns table (task_id bigint, worker_id bigint, requested_by name) language plpgsql

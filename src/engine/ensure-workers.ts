@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Database } from './database/database.js'
+import { refuseTransactionPooler } from './database/pooler.js'
 import type { ConnectionTarget } from './database/target.js'
 import { QueueError } from './errors.js'
 
@@ -27,9 +28,10 @@ const REGISTERED_WITHIN_MS = 15_000
 /**
  * Wakes the supervisor of this host that serves this database; where there is none and tasks are due, starts one.
  * Safe when called twice at once: the second call waits and finds the first one's supervisor.
- * Errors: SUPERVISOR_FAILED with the log file.
+ * Errors: SUPERVISOR_FAILED with the log file, TRANSACTION_POOLER.
  */
 export async function ensureWorkers(database: Database, options: EnsureOptions): Promise<EnsureReport> {
+  await refuseTransactionPooler(database)
   const lock = [`background_queue.ensure ${hostname()}`]
   await database.query('select pg_advisory_lock(hashtext($1))', lock)
   try {

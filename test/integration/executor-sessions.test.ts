@@ -1,4 +1,6 @@
 import { beforeAll, expect, test } from 'vitest'
+import { Database } from '../../src/engine/database/database.js'
+import { putInForce } from '../../src/engine/database/pooler.js'
 import { useDatabase } from '../support/database.js'
 import { useExecutor } from '../support/executor.js'
 import { GROUP, OWNER } from '../support/names.js'
@@ -118,6 +120,13 @@ test('keeps the session while tasks end well or badly', async () => {
   await executor.run('vacuum seen')
   await executor.run('begin')
   expect(await see('pg_backend_pid()')).toBe(pid)
+})
+
+test('needs nothing set again behind a cleaning where no pooler has dropped what the session began with', async () => {
+  const settings = { tcp_keepalives_idle: '5', idle_in_transaction_session_timeout: '60000' }
+  const session = await Database.connect(db.target(), { applicationName: 'pgbq tests', settings })
+  expect(await putInForce(session, settings)).toBe('')
+  await session.close()
 })
 
 test('drops a large temporary table behind a tiny statement_timeout', async () => {

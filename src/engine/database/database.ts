@@ -1,5 +1,7 @@
 import pg from 'pg'
+import type { QueueError } from '../errors.js'
 import { translateError } from './errors.js'
+import { isoInstant } from './instant.js'
 import { type ConnectionTarget, describeTarget } from './target.js'
 
 export interface BackendKey {
@@ -29,21 +31,21 @@ const types: pg.CustomTypesConfig = {
   }) as pg.CustomTypesConfig['getTypeParser'],
 }
 
-function isoInstant(text: string): string {
-  return text.replace(' ', 'T').replace(/\+00(:00)?$/, 'Z')
-}
-
+/** In the packet that starts a session, not in its options: a pooler knows them there, and keeps them per client. */
 const CLIENT_SETTINGS = { timezone: 'UTC', datestyle: 'ISO' }
 
 /** One session. Every error it throws is a QueueError or, for SQL errors that are no rule of ours, a `pg.DatabaseError`. */
 export class Database {
   readonly client: pg.Client
   readonly target: ConnectionTarget
+  /** what the start of the session has set besides `settings`; the server's own values stand behind a pooler */
+  readonly identity: Record<string, string>
   lost: Error | undefined
 
-  private constructor(client: pg.Client, target: ConnectionTarget) {
+  private constructor(client: pg.Client, target: ConnectionTarget, applicationName: string) {
     this.client = client
     this.target = target
+    this.identity = { application_name: applicationName, client_encoding: 'UTF8' }
     client.on('error', (error) => {
       this.lost ??= error
     })
@@ -54,19 +56,33 @@ export class Database {
 
   /** Opens a session. Errors: SERVER_UNREACHABLE, LOGIN_REFUSED, DATABASE_MISSING … with the way out. */
   static async connect(target: ConnectionTarget, options: ConnectOptions): Promise<Database> {
+    const theirs = target.config.options ?? process.env.PGOPTIONS
+    try {
+      return await Database.open(target, options, startupOptions(theirs, options.settings ?? {}))
+    } catch (error) {
+      // a pooler that takes no options; putInForce() sets ours. The user's own must not be dropped in silence.
+      const isOurs = !theirs && options.settings !== undefined
+      if (!isOurs || (error as QueueError).code !== 'OPTIONS_REFUSED') throw error
+      return Database.open(target, options, '')
+    }
+  }
+
+  private static async open(
+    target: ConnectionTarget,
+    options: ConnectOptions,
+    startup: string,
+  ): Promise<Database> {
     const client = new pg.Client({
       ...target.config,
       types,
       application_name: options.applicationName,
-      options: startupOptions(target, {
-        ...(options.keepsDefaults ? {} : CLIENT_SETTINGS),
-        ...options.settings,
-      }),
+      options: startup,
       connectionTimeoutMillis: options.connectTimeoutMs ?? 15_000,
       keepAlive: true,
       ...(options.pipeline ? { pipeline: true } : {}),
     } as pg.ClientConfig)
-    const database = new Database(client, target)
+    if (!options.keepsDefaults) addToStartup(client, CLIENT_SETTINGS)
+    const database = new Database(client, target, options.applicationName)
     try {
       await client.connect()
     } catch (error) {
@@ -122,13 +138,36 @@ export class Database {
     return { processId: processID, secretKey }
   }
 
+  /**
+   * Keeps a pooler from giving our backend to its next client when we die between two queries: nothing would tell
+   * then that our session has ended. A Flush, which the server answers with nothing, makes it look like the middle of
+   * one, and a pooler closes such a server connection (pgbouncer: "client disconnect while server was not ready").
+   */
+  holdBackend(): void {
+    const { connection } = this.client as unknown as { connection: { flush(): void } & NodeJS.EventEmitter }
+    connection.flush()
+    connection.on('readyForQuery', () => connection.flush())
+  }
+
+  /** Ends the connection without a word, also where the other side answers nothing. */
+  drop(): void {
+    const { connection } = this.client as unknown as { connection: { stream: { destroy(): void } } }
+    connection.stream.destroy()
+  }
+
   async close(): Promise<void> {
     await this.client.end().catch(() => undefined)
   }
 }
 
-function startupOptions(target: ConnectionTarget, settings: Record<string, string>): string {
+/** `pg` knows a few of the settings that may stand beside user and database; the server takes any. */
+function addToStartup(client: pg.Client, settings: Record<string, string>): void {
+  const starting = client as unknown as { getStartupConf(): Record<string, string> }
+  const known = starting.getStartupConf.bind(client)
+  starting.getStartupConf = () => ({ ...known(), ...settings })
+}
+
+function startupOptions(theirs: string | undefined, settings: Record<string, string>): string {
   const ours = Object.entries(settings).map(([name, value]) => `-c ${name}=${value.replaceAll(' ', '\\ ')}`)
-  const theirs = target.config.options ?? process.env.PGOPTIONS
   return [theirs, ...ours].filter(Boolean).join(' ')
 }

@@ -52,6 +52,8 @@ function connectionError(error: ServerError, target: string): QueueError | undef
       hint: 'pgbq status --database-url postgresql://user@host/database, or --embedded for the embedded PostgreSQL',
     })
   }
+  const refusal = poolerRefusal(error, target)
+  if (refusal) return refusal
   const lacksPassword = /password must be a string|no password supplied/i.test(message)
   if (['28P01', '28000'].includes(code) || lacksPassword) {
     const why = lacksPassword ? 'it wants a password, and none was given' : message
@@ -66,11 +68,36 @@ function connectionError(error: ServerError, target: string): QueueError | undef
       hint: 'pgbq status --database-url postgresql://user@host/database, to name another one',
     })
   }
-  if (['53300', '57P03', '57P01', '57P02', '08006'].includes(code)) {
+  // class 08 is what poolers send when they have lost the server
+  if (['53300', '57P03', '57P01', '57P02'].includes(code) || code.startsWith('08')) {
     return new QueueError('SERVER_UNREACHABLE', `The server of ${target} is not available: ${message}`, {
       ...options,
       hint: 'pgbq status, in a moment',
     })
+  }
+  return undefined
+}
+
+/** What a pooler does not do, in the words of pgbouncer. */
+function poolerRefusal(cause: ServerError, target: string): QueueError | undefined {
+  const { code, message } = cause
+  if (code !== '08P01') return undefined
+  if (/startup parameter/.test(message)) {
+    return new QueueError(
+      'OPTIONS_REFUSED',
+      `A connection pooler in front of ${target} refused the login: ${message}`,
+      {
+        cause,
+        hint: 'leave out PGOPTIONS and options= in the URL, or name the server itself in --database-url',
+      },
+    )
+  }
+  if (/statement pooling mode/.test(message)) {
+    return new QueueError(
+      'STATEMENT_POOLER',
+      `A connection pooler in statement mode stands in front of ${target}, and pgbq needs transactions: ${message}`,
+      { cause, hint: 'name the server itself, or a pooler in transaction mode, in --database-url' },
+    )
   }
   return undefined
 }

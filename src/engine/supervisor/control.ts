@@ -1,5 +1,6 @@
 import { sendCancelRequest } from '../database/cancel.js'
 import { Database } from '../database/database.js'
+import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
 import { requireInstalled } from '../migrator.js'
@@ -56,15 +57,24 @@ export class Control {
     this.role = role
   }
 
-  /** Errors: those of Database.connect, NOT_INSTALLED, OLDER_SCHEMA, NEWER_SCHEMA, NOT_OWNER, OTHER_DATABASE. */
-  static async open(target: ConnectionTarget): Promise<Control> {
+  /**
+   * isFirst: a pooler in front of the server is still to be judged; later, no connection to spare may be left.
+   * Errors: those of Database.connect, refuseTransactionPooler and putInForce, NOT_INSTALLED, OLDER_SCHEMA,
+   * NEWER_SCHEMA, NOT_OWNER, OTHER_DATABASE.
+   */
+  static async open(target: ConnectionTarget, isFirst = false): Promise<Control> {
     const database = await Database.connect(target, {
       applicationName: 'pg_background_queue supervisor',
       settings: SETTINGS,
     })
     try {
+      if (isFirst) await refuseTransactionPooler(database)
+      await putInForce(database, SETTINGS)
       const schema = await requireInstalled(database)
-      const { role } = await database.one<{ role: string }>('select current_user as role')
+      const { role, pid } = await database.one<{ role: string; pid: number }>(
+        'select current_user as role, pg_backend_pid() as pid',
+      )
+      if (isPooled({ pid, ...database.backendKey })) database.holdBackend()
       await refuseStrangers(database, role)
       await refuseClones(database)
       return new Control(database, target, schema, role)
@@ -173,10 +183,28 @@ export class Control {
           'select background_queue.request_end($1, $2, $3, $4, $5) as found',
           [taskId, workerId, token, reason, by],
         )
-        if (found) await sendCancelRequest(this.target, backend)
+        if (found) await this.cancel(workerId, backend)
         return found
       }),
     )
+  }
+
+  /** What a dead worker's backend still runs. */
+  cancelLeftover(workerId: bigint, backend: Backend): Promise<void> {
+    if (!isPooled(backend)) return sendCancelRequest(this.target, backend)
+    return this.exclusive(() => this.cancel(workerId, backend))
+  }
+
+  /** Through a pooler a cancel request may be late or lost: where our role may, the server is asked for it itself. */
+  private async cancel(workerId: bigint, backend: Backend): Promise<void> {
+    if (isPooled(backend)) {
+      const { done } = await this.database.one<{ done: boolean }>(
+        'select background_queue.try_cancel($1) as done',
+        [workerId],
+      )
+      if (done) return
+    }
+    await sendCancelRequest(this.target, backend)
   }
 
   hasWork(refusedRoles: string[], lanes: string[] | null): Promise<boolean> {

@@ -1,4 +1,3 @@
-import { sendCancelRequest } from '../database/cancel.js'
 import type { Emit } from '../events.js'
 import { EXIT_CONNECTION_LOST } from '../worker/ipc.js'
 import type { Control } from './control.js'
@@ -57,7 +56,7 @@ export class Funeral {
       since: performance.now(),
       isTerminated: false,
     })
-    if (signal !== null) void sendCancelRequest(this.control.target, worker.backend!).catch(() => undefined)
+    if (signal !== null) void this.control.cancelLeftover(worker.id!, worker.backend!).catch(() => undefined)
   }
 
   /** The server was away: no death that happened meanwhile is a task's fault. */

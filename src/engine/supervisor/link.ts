@@ -8,7 +8,7 @@ import { reconnect } from './reconnect.js'
  * locks, intervention, system and internal errors.
  */
 const PASSING_CLASSES = new Set(['40', '53', '55', '57', '58', 'XX'])
-const PASSING_CODES = new Set(['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY'])
+const PASSING_CODES = new Set(['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY', 'POOL_EXHAUSTED'])
 /** A connection that is lost so soon again is not tried at once. */
 const BREATHER_MS = 1000
 
@@ -38,13 +38,13 @@ export class Link {
 
   /** Errors: those of Control.open. */
   async open(): Promise<void> {
-    await this.attach(await Control.open(this.target))
+    await this.attach(await Control.open(this.target, true))
   }
 
   /** A new session instead of the one that cannot see some setting any more. */
   async renew(): Promise<void> {
     const old = this.control
-    await this.open()
+    await this.attach(await Control.open(this.target))
     await old.close()
   }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
+import { poolExhausted } from '../database/pooler.js'
 import { asRole, type ConnectionTarget, describeTarget } from '../database/target.js'
 import type { Emit } from '../events.js'
 import { EXIT_REFUSED, type FromWorker, type RunningTask } from '../worker/ipc.js'
@@ -55,6 +56,10 @@ export class Supervisor {
   private wantedWake = false
   private contendedMs = 0
   private isReady = false
+  /** all workers that are kept ready have been so once */
+  private hasBeenStaffed = false
+  /** why we stop, where that is an error */
+  private failure: Error | undefined
   private tickAt = 0
   private pruneAt = performance.now() + 2000
   private nextDueAt = Number.POSITIVE_INFINITY
@@ -97,7 +102,10 @@ export class Supervisor {
     return this.options.runAs === 'set-role'
   }
 
-  /** Runs until stopped, drained or idle. Errors: those of Control.open, and what a minute of retries did not mend. */
+  /**
+   * Runs until stopped, drained or idle. Errors: those of Control.open, POOL_EXHAUSTED, and what a minute of retries
+   * did not mend.
+   */
   async run(): Promise<void> {
     await this.link.open()
     try {
@@ -109,6 +117,7 @@ export class Supervisor {
       throw error
     }
     await this.leave()
+    if (this.failure) throw this.failure
   }
 
   private async live(): Promise<void> {
@@ -292,6 +301,7 @@ export class Supervisor {
     if (message.type === 'connected') {
       void this.register(worker, message)
     } else if (message.type === 'ready') {
+      this.hasBeenStaffed ||= this.staffing.isWarm
       emit({ event: 'worker_started', workerId: worker.id!, pid: worker.pid, role: worker.role })
     } else if (message.type === 'claimed') {
       this.ends.watch(worker, message.task)
@@ -311,8 +321,16 @@ export class Supervisor {
       if (this.allBusySince !== undefined) this.tickSoon(0)
     } else {
       worker.exitReason = message.message
+      if (message.code === 'POOL_EXHAUSTED' && worker.role === this.control.role) this.judgePool()
     }
     this.bell.ring()
+  }
+
+  /** A pooler that never had room for our workers will not have it later; one that had may find it again. */
+  private judgePool(): void {
+    if (this.hasBeenStaffed || this.failure) return
+    this.failure = poolExhausted(this.options.target)
+    this.stop('pool exhausted')
   }
 
   /** 0: a task is due but somebody holds it, mostly for a moment, but a session may hold its row for hours. */

@@ -52,7 +52,15 @@ async function leave(session: WorkerSession): Promise<void> {
 }
 
 /** 42501: the role may not connect to this database, or lacks a right of ours. */
-const REFUSALS = new Set(['LOGIN_REFUSED', 'DATABASE_MISSING', 'NOT_INSTALLED', 'NOT_ALLOWED', '42501'])
+const REFUSALS = new Set([
+  'LOGIN_REFUSED',
+  'DATABASE_MISSING',
+  'NOT_INSTALLED',
+  'NOT_ALLOWED',
+  'TRANSACTION_POOLER',
+  'POOL_EXHAUSTED',
+  '42501',
+])
 
 function fail(error: unknown): void {
   const { code = '', message } = error as { code?: string; message: string }

@@ -1,16 +1,17 @@
 import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
+import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import { executeText, type StatementResult, submitStatement } from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
 
 /**
  * What makes a session as good as new. Not DISCARD ALL, which also throws away the plans of our own functions.
- * RESET ALL comes first, for the task's statement_timeout ends with it, but undoes no session authorization and no
- * role (RESET ROLE comes back to the one of ALTER ROLE … SET role). No statement of ours is prepared by name, so
+ * RESET ALL stands before it, for the task's statement_timeout ends with it, but undoes no session authorization and
+ * no role (RESET ROLE comes back to the one of ALTER ROLE … SET role). No statement of ours is prepared by name, so
  * DEALLOCATE ALL takes only the task's.
  */
-const CLEAN = `reset all; set session authorization default; reset role; close all; unlisten *;
+const CLEAN = `set session authorization default; reset role; close all; unlisten *;
   select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; deallocate all;
   select pg_catalog.setseed`
 
@@ -52,9 +53,12 @@ export class WorkerSession {
   private isReadOnly = false
   /** A transaction is open in which nothing has run. */
   private isOpen = false
+  /** What RESET ALL would lose, where a pooler took no settings: SQL that sets them again. */
+  private readonly guards: string
 
-  private constructor(database: Database) {
+  private constructor(database: Database, guards: string) {
     this.database = database
+    this.guards = guards
   }
 
   static async open(target: ConnectionTarget): Promise<WorkerSession> {
@@ -69,17 +73,22 @@ export class WorkerSession {
       if (error.code !== '42704') throw error
       return connect(SETTINGS)
     })
-    const session = new WorkerSession(database)
+    // of our own role, the supervisor has seen to it
+    if (target.isOtherRole) await refuseTransactionPooler(database)
+    const guards = await putInForce(database, { ...SETTINGS, ...SETTINGS_14 })
+    const session = new WorkerSession(database, guards)
     await session.readDefaults()
     return session
   }
 
   private async readDefaults(): Promise<void> {
-    const row = await this.database.one<{ user: string; isPlain: boolean }>(
-      `select session_user::text as user, current_setting('default_transaction_isolation') = 'read committed'
+    const row = await this.database.one<{ pid: number; user: string; isPlain: boolean }>(
+      `select pg_backend_pid() as pid, session_user::text as user,
+        current_setting('default_transaction_isolation') = 'read committed'
         and current_setting('default_transaction_read_only') = 'off' and current_setting('statement_timeout') = '0'
         and current_setting('lock_timeout') = '0' and current_user = session_user as "isPlain"`,
     )
+    if (isPooled({ pid: row.pid, ...this.database.backendKey })) this.database.holdBackend()
     this.user = row.user
     this.hasOwnDefaults = !row.isPlain
   }
@@ -130,7 +139,7 @@ export class WorkerSession {
 
   async clean(): Promise<void> {
     this.isDirty = false
-    await this.database.query(`${CLEAN}(${Math.random()})`)
+    await this.database.query(`reset all; ${this.guards}${CLEAN}(${Math.random()})`)
   }
 
   /** The role of a task, where the session serves several. */
