@@ -10,6 +10,7 @@ import { storeParameter } from '../engine/settings.js'
 import { Line } from './line.js'
 import type { OwnServer } from './own-server.js'
 import { Passwords } from './passwords.js'
+import { Pooler } from './pooler.js'
 import { readSections } from './sections.js'
 
 /** Topics of the workload with the limits they begin with; '' is the whole queue, "free" has none of its own. */
@@ -46,6 +47,8 @@ export class Arena {
   readonly appLine: Line | undefined
   /** as whoever made the database: on a server of our own, a superuser */
   readonly admin: Line
+  /** in front of a server of our own, where this machine has pgbouncer */
+  pooler: Pooler | undefined
   private readonly server: ConnectionTarget
 
   private constructor({ server, own }: ArenaOptions, { name, owner, app, password }: MadeDatabase) {
@@ -98,6 +101,8 @@ export class Arena {
       for (const [topic, limit] of Object.entries(LIMITS)) await setLimit(database, topic, limit)
       await prepare?.(database)
     })
+    const roles = [this.owner, ...(this.app === undefined ? [] : [this.app])]
+    if (this.own) this.pooler = await Pooler.start(this.server.config.host!, roles)
   }
 
   ask<T extends Row>(text: string, values: unknown[] = []): Promise<T[]> {
@@ -107,6 +112,7 @@ export class Arena {
   /** Drops what was made, as far as the server lets us. */
   async close(): Promise<void> {
     for (const line of [this.line, this.appLine, this.admin]) await line?.close()
+    await this.pooler?.stop()
     try {
       if (this.own === undefined) await this.drop()
     } finally {

@@ -135,9 +135,12 @@ function berthsOf(arena: Arena): Berth[] {
   const url = urlOf(target)
   const network = arena.own?.network
   const remote = network && urlOf({ config: { ...target.config, host: network.host } })
+  const { pooler } = arena
+  const pooled = pooler && urlOf({ config: { ...target.config, host: pooler.host, port: pooler.port } })
   return [
     { name: 'a', url },
     { name: 'b', url },
+    ...(pooled ? [{ name: 'pooled', url: pooled }] : []),
     ...(remote ? [{ name: 'remote', url: remote, wrapper: network.clientWrapper }] : []),
   ]
 }

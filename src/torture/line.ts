@@ -4,6 +4,8 @@ import type { ConnectionTarget } from '../engine/database/target.js'
 
 const PATIENCE_MS = 30_000
 const TRY_AGAIN_MS = 100
+/** What a server says that is short of space or time, by a fault of the torture. */
+const PASSING = ['SERVER_UNREACHABLE', '53100', '57014', '55P03']
 
 /** A session that is opened anew when the server took it away; its users take turns. */
 export class Line {
@@ -21,6 +23,20 @@ export class Line {
     const result = this.turn.then(async () => work(await this.open()))
     this.turn = result.catch(() => undefined)
     return result
+  }
+
+  /** Work that may be begun again: repeated until the session outlives it. */
+  async insist<T>(work: (database: Database) => Promise<T>): Promise<T> {
+    for (const giveUpAt = Date.now() + PATIENCE_MS; ; ) {
+      try {
+        return await this.use(work)
+      } catch (error) {
+        const isLost =
+          this.database?.lost !== undefined || PASSING.includes((error as { code?: string }).code ?? '')
+        if (!isLost || this.isClosed || Date.now() > giveUpAt) throw error
+        await sleep(TRY_AGAIN_MS)
+      }
+    }
   }
 
   query<T extends Row>(text: string, values: unknown[] = []): Promise<T[]> {

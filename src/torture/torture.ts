@@ -106,13 +106,15 @@ async function rage(scene: Scene, options: TortureOptions) {
 async function restOf({ arena, signal }: Scene, patienceMs: number): Promise<void> {
   let last = -1
   for (let giveUpAt = 0; !signal.aborted; await sleep(100)) {
-    const [row] = await arena.ask<{ open: number; closed: number }>(
-      `select count(*) filter (where closed_at is null)::integer as open, count(closed_at)::integer as closed from pg_background_tasks`,
+    const row = await arena.line.insist((database) =>
+      database.one<{ open: number; closed: number }>(
+        `select count(*) filter (where closed_at is null)::integer as open, count(closed_at)::integer as closed from pg_background_tasks`,
+      ),
     )
-    if (row!.open === 0) return
-    if (row!.closed !== last) giveUpAt = Date.now() + patienceMs
+    if (row.open === 0) return
+    if (row.closed !== last) giveUpAt = Date.now() + patienceMs
     if (Date.now() > giveUpAt) return
-    last = row!.closed
+    last = row.closed
   }
 }
 

@@ -4,6 +4,7 @@ import { childKill } from './child-kill.js'
 import { freeze } from './freeze.js'
 import { full } from './full.js'
 import { network } from './network.js'
+import { pooler } from './pooler.js'
 import { rollingDeploy } from './rolling-deploy.js'
 import { serverRestart } from './server-restart.js'
 import { settings } from './settings.js'
@@ -18,6 +19,7 @@ const FAULTS: Fault[] = [
   network,
   rollingDeploy,
   settings,
+  pooler,
   full,
 ]
 

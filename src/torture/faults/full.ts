@@ -40,10 +40,12 @@ async function noSlots(scene: Scene): Promise<Strike> {
 
 async function shortOfTime(scene: Scene): Promise<Strike> {
   const { owner, admin } = scene.arena
-  for (const [name, value] of Object.entries(SHORT))
-    await admin.query(`alter role ${owner} set ${name} = '${value}'`)
   const at = Date.now()
-  await endSessions(scene)
+  await admin.use(async (database) => {
+    for (const [name, value] of Object.entries(SHORT))
+      await database.query(`alter role ${owner} set ${name} = '${value}'`)
+    await endSessions(database, owner)
+  })
   return {
     detail: "time-outs of the role's own",
     victims: [],
@@ -52,19 +54,19 @@ async function shortOfTime(scene: Scene): Promise<Strike> {
   }
 }
 
-/** Of the workers, also of those that are not registered yet: what is connected keeps the settings it began with. */
-async function endSessions({ arena }: Scene): Promise<void> {
-  await arena.admin.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and application_name = 'pg_background_queue worker'`,
-    [arena.owner],
-  )
+async function timeAgain({ arena }: Scene): Promise<void> {
+  await arena.admin.insist(async (database) => {
+    for (const name of Object.keys(SHORT)) await database.query(`alter role ${arena.owner} reset ${name}`)
+    await endSessions(database, arena.owner)
+  })
 }
 
-async function timeAgain(scene: Scene): Promise<void> {
-  const { arena } = scene
-  for (const name of Object.keys(SHORT)) await arena.admin.query(`alter role ${arena.owner} reset ${name}`)
-  await endSessions(scene)
-}
+/** Of the workers, also of those that are not registered yet: what is connected keeps the settings it began with. */
+const endSessions = (database: Database, owner: string): Promise<unknown> =>
+  database.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and application_name = 'pg_background_queue worker'`,
+    [owner],
+  )
 
 /** A server that cannot write its log crashes, and may not come up again before there is space. */
 async function noSpace({ arena }: Scene): Promise<Strike> {

@@ -27,14 +27,17 @@ export const settings: Fault = {
   },
 }
 
-async function restore(scene: Scene): Promise<void> {
-  await store(scene, '/free', 'paused', null)
-  await store(scene, '/pair', 'delay_in_sec', null)
-  for (const topic of ['pair', '']) await limit(scene, topic, LIMITS[topic]!)
+/** A server that is away when it is time is waited for: what stays paused would be stuck. */
+function restore({ arena }: Scene): Promise<void> {
+  return arena.line.insist(async (database) => {
+    await storeParameter(database, '/free', 'paused', null)
+    await storeParameter(database, '/pair', 'delay_in_sec', null)
+    for (const topic of ['pair', '']) await setLimit(database, topic, LIMITS[topic]!)
+  })
 }
 
 const limit = ({ arena }: Scene, topic: string, value: number): Promise<void> =>
   arena.line.use((database) => setLimit(database, topic, value))
 
-const store = ({ arena }: Scene, lane: string, name: string, value: string | null): Promise<void> =>
+const store = ({ arena }: Scene, lane: string, name: string, value: string): Promise<void> =>
   arena.line.use((database) => storeParameter(database, lane, name, value))
