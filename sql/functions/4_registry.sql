@@ -232,7 +232,7 @@ end $$;
 
 -- due: waiting tasks that a claim could take now, were there room; active: running ones; the queue's limit
 create or replace function background_queue.load(out due bigint, out active bigint, out max_running integer)
-language sql volatile as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
   select
     (select count(*) from :"schema".pg_background_tasks t left join background_queue.lanes l
        on l.lane = '/' || coalesce(t.topic, '')
@@ -244,7 +244,8 @@ $$;
 
 -- Let the queue of a restored or cloned database run here: note the server and database, and give tasks
 -- the oid that their role has now, by its name.
-create or replace function background_queue.adopt() returns void language plpgsql as $$
+create or replace function background_queue.adopt() returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
   update background_queue.queue set system_identifier = c.system_identifier, database_oid = d.oid
   from pg_control_system() c, pg_database d where d.datname = current_database();

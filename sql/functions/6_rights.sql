@@ -126,7 +126,7 @@ returns table (object text, grantee text, privilege text, problem text) language
 set search_path = pg_catalog, pg_temp as $$
   with tasks as (select * from pg_class c where c.oid = ':"schema".pg_background_tasks'::regclass),
   drift as (
-    select concat_ws(' ', nullif(d.kind, 'table'), d.object || coalesce(format('(%s)', d."column"), '')) as object,
+    select concat_ws(' ', nullif(d.kind, 'table'), d.object || coalesce('(' || d."column" || ')', '')) as object,
       coalesce(d.grantee, 'PUBLIC') as grantee, d.privilege, d.is_held
     from background_queue.rights_drift() d)
   select d.object, d.grantee, d.privilege, case when d.is_held

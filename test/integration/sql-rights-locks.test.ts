@@ -1,5 +1,8 @@
+import { hostname } from 'node:os'
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Database } from '../../src/engine/database/database.js'
+import { ensureWorkers } from '../../src/engine/ensure-workers.js'
+import { install } from '../../src/engine/migrator.js'
 import { useDatabase } from '../support/database.js'
 import {
   emptyQueueBeforeEach,
@@ -117,4 +120,21 @@ test('goes on while an enqueuer takes back a request for the end of a task', asy
   await mallory.query('commit')
   await tick()
   expect((await findTask(db, id)).state).toBe('pending')
+})
+
+test('gives an install up, and passes by in ensure-workers, whatever advisory locks another role holds', async () => {
+  await mallory.query(
+    `select pg_advisory_lock(hashtext('background_queue.install')),
+    pg_advisory_lock(hashtext($1))`,
+    [`background_queue.ensure ${hostname()}`],
+  )
+  try {
+    await expect(install(db.owner, { lockTimeoutMs: 100 })).rejects.toMatchObject({ code: 'LOCKED' })
+    const target = db.target()
+    const options = { target, program: '', workArguments: [], logFile: '', turnWithinMs: 100 }
+    expect(await ensureWorkers(db.owner, options)).toMatchObject({ due: 0n, started: 0 })
+    expect(await db.owner.one('show lock_timeout')).toEqual({ lock_timeout: '0' })
+  } finally {
+    await mallory.query('select pg_advisory_unlock_all()')
+  }
 })

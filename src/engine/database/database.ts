@@ -33,6 +33,9 @@ function isoInstant(text: string): string {
   return text.replace(' ', 'T').replace(/\+00(:00)?$/, 'Z')
 }
 
+/** For sessions that run nothing but our statements: what others plant in a schema is not found there. */
+export const OWN_SEARCH_PATH = 'pg_catalog,pg_temp'
+
 const CLIENT_SETTINGS = { timezone: 'UTC', datestyle: 'ISO' }
 
 /** One session. Every error it throws is a QueueError or, for SQL errors that are no rule of ours, a `pg.DatabaseError`. */

@@ -28,6 +28,8 @@ export interface SupervisorOptions {
   idleTimeoutMs?: number | undefined
   shutdownTimeoutMs: number
   runAs: 'login' | 'set-role'
+  /** the embedded server, whose one role is a superuser: nothing to warn of */
+  isPrivateServer?: boolean
   emit: Emit
 }
 
@@ -100,6 +102,9 @@ export class Supervisor {
   /** Runs until stopped, drained or idle. Errors: those of Control.open, and what a minute of retries did not mend. */
   async run(): Promise<void> {
     await this.link.open()
+    for (const message of await this.control.warnings(this.options.isPrivateServer ?? false)) {
+      this.options.emit({ event: 'warning', message })
+    }
     try {
       while (!this.isDone) await this.live()
     } catch (error) {
