@@ -16,7 +16,7 @@ const CLEAN = `reset all; set session authorization default; reset role; close a
 
 /** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
 const AS_OURSELVES = `set local statement_timeout = 0; set local lock_timeout = 0; set local client_encoding = 'UTF8';
-  set local session authorization default; set local role none`
+  set local log_parameter_max_length_on_error = 0; set local session authorization default; set local role none`
 
 /**
  * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; whether a
@@ -32,7 +32,7 @@ const SETTINGS: Record<string, string> = {
   tcp_keepalives_count: '3',
   tcp_user_timeout: '10000',
   idle_in_transaction_session_timeout: '60000',
-  // with it, an error's context would show the claim's token to the task
+  // with it, an error's context would show the claim's token
   log_parameter_max_length_on_error: '0',
 }
 
