@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { asRole, type ConnectionTarget, describeTarget } from '../database/target.js'
-import type { Emit } from '../events.js'
+import { type Emit, withoutSql } from '../events.js'
 import { EXIT_REFUSED, type FromWorker, type RunningTask } from '../worker/ipc.js'
 import { Bell } from './bell.js'
 import type { Control, Tick } from './control.js'
@@ -332,7 +332,7 @@ export class Supervisor {
     const common = { task, workerId: worker.id!, durationMs }
     if (state === 'finished') this.options.emit({ event: 'finished', ...common, rows, tag })
     else if (state === 'pending' || state === 'lost') this.options.emit({ event: 'released', ...common })
-    else this.options.emit({ event: state, ...common, ...(error ? { error } : {}) })
+    else this.options.emit({ event: state, ...common, ...(error ? { error: withoutSql(error) } : {}) })
   }
 
   private async register(
