@@ -10,6 +10,10 @@
 -- SQLSTATEs: PQ001 claim lost · PQ002 end requested · PQ003 worker unknown · PQ010 blank SQL · PQ011 topic ·
 -- PQ012 option · PQ013 refused retry · PQ020 parameter
 
+-- The table's own rule runs with the search_path of whoever writes a row, the owner in psql too (1 µs a row).
+alter function background_queue.is_possible(:"schema".pg_background_queue_task_state, text, timestamptz, timestamptz, text,
+  bytea, bigint, text, text, text, integer, integer, integer, double precision) set search_path = pg_catalog, pg_temp;
+
 -- What can be known to be wrong with a new task.
 create or replace function background_queue.check_task(p_sql text, p_topic text) returns void
 language plpgsql immutable as $$

@@ -153,3 +153,19 @@ test('records her for what her index function enqueues when autovacuum runs it, 
     await mallory.query('drop table if exists bait; drop function if exists is_bait')
   }
 })
+
+test("runs no planted operator when the queue's owner inserts into the table", async () => {
+  const state = 'public.pg_background_queue_task_state'
+  await mallory.query(`
+    create function public.is_same(${state}, ${state}) returns boolean language plpgsql as
+      $$ begin raise exception 'planted operator ran as %', current_user; end $$;
+    create operator public.= (leftarg = ${state}, rightarg = ${state}, function = public.is_same)`)
+  try {
+    const owner = await db.session()
+    await owner.query(`insert into pg_background_tasks (sql_statement, topic) values ('select 1', 'planted')`)
+    await owner.query(`update pg_background_tasks set priority = 5 where topic = 'planted'`)
+    await owner.query(`delete from pg_background_tasks where topic = 'planted'`)
+  } finally {
+    await mallory.query(`drop operator public.= (${state}, ${state}); drop function public.is_same`)
+  }
+})

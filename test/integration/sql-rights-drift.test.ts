@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { install } from '../../src/engine/migrator.js'
 import { useDatabase } from '../support/database.js'
@@ -186,6 +187,19 @@ test('takes what was passed on together with the right itself', async () => {
   await mallory.query(`grant select on background_queue.workers to ${ALICE}`)
   await install(db.owner)
   expect(await problems()).toEqual([])
+})
+
+test('grants what the README says, and nothing else', async () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  const grants = readme.match(/```sql\n(GRANT USAGE[\s\S]*?)```/)![1]!
+  // a grant of the schema public is its owner's to make
+  await db.owner.query(grants.replace('SCHEMA public, ', 'SCHEMA ').replaceAll('TO role;', `TO ${MALLORY};`))
+  expect(await problems()).toEqual([])
+  expect(await db.owner.query('select background_queue.enqueuers() as role order by 1')).toEqual([
+    { role: ALICE },
+    { role: MALLORY },
+  ])
+  await db.owner.query('select background_queue.revoke_enqueue($1)', [MALLORY])
 })
 
 test('quotes every name', async () => {

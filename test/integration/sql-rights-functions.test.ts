@@ -34,6 +34,18 @@ test('pins the search_path of every function with the rights of its definer', ()
   expect(definers.filter((f) => !f.is_pinned).map((f) => f.signature)).toEqual([])
 })
 
+test('pins what runs for whoever writes a row of a table of ours', async () => {
+  const attached = await db.owner.query<{ signature: string; is_pinned: boolean }>(
+    `select distinct p.oid::regprocedure::text as signature, $1 = any (coalesce(p.proconfig, '{}')) as is_pinned
+     from pg_proc p where p.oid in (select g.tgfoid from pg_trigger g union select d.refobjid from pg_depend d
+       join pg_constraint c on c.oid = d.objid and d.classid = 'pg_constraint'::regclass
+       where d.refclassid = 'pg_proc'::regclass) and p.pronamespace = 'background_queue'::regnamespace order by 1`,
+    [PINNED],
+  )
+  expect(attached.length).toBeGreaterThanOrEqual(7)
+  expect(attached.filter((f) => !f.is_pinned)).toEqual([])
+})
+
 test('leaves unpinned, of what an enqueuer may call, only what has to run with the path of its caller', () => {
   expect(functions.filter((f) => f.alice_may && !f.is_pinned).map((f) => f.signature)).toEqual([
     'background_queue.run_text(text)',
