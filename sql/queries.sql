@@ -86,3 +86,12 @@ left join background_queue.lanes l on l.lane = '/' || coalesce(t.topic, '')
 where q.lane = '' and t.state in ('pending', 'retrying')
   and ($2::text[] is null or '/' || coalesce(t.topic, '') = any ($2))
 group by 1, 2 order by 1, 2;
+
+-- name: rights_problems
+-- rights that are not as an install leaves them
+select object, grantee, privilege, problem from background_queue.rights_problems() order by problem;
+
+-- name: supervisor_role
+-- whether this role, or the queue's owner, is a superuser
+select r.rolname as role, r.rolsuper as is_super, o.rolname as owner, o.rolsuper as owner_is_super
+from pg_roles r, background_queue.installed i join pg_roles o on o.oid = i.owner_oid where r.rolname = current_user;

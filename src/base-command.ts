@@ -1,11 +1,11 @@
 import { Command, Errors, Flags } from '@oclif/core'
-import { Database } from './engine/database/database.js'
+import { Database, OWN_SEARCH_PATH } from './engine/database/database.js'
 import { type ConnectionTarget, chosenUrl, resolveTarget } from './engine/database/target.js'
 import { QueueError, usageError } from './engine/errors.js'
 import { install, requireInstalled } from './engine/migrator.js'
 import { isFlagError, sayFlagError } from './output/flag-error.js'
 import { toJson } from './output/json.js'
-import { plain } from './output/plain.js'
+import { hidePasswords, plain } from './output/plain.js'
 
 export interface ConnectionFlags {
   'database-url'?: string | undefined
@@ -38,6 +38,8 @@ export abstract class BaseCommand extends Command {
   }
 
   private opened: Database | undefined
+  /** whether connect() found the embedded server */
+  protected isEmbedded = false
 
   /** Where to connect, from flags, environment and file; starts the embedded server where that is named. */
   protected async findTarget(
@@ -46,6 +48,9 @@ export abstract class BaseCommand extends Command {
     if (flags['database-url'] === '') {
       throw usageError('INVALID_URL', 'Expected --database-url to name a server, got ""', URL_EXAMPLE)
     }
+    // ps shows a command line to everybody on this host
+    if (hidePasswords(flags['database-url'] ?? '') !== (flags['database-url'] ?? ''))
+      process.title = this.line
     const { readConfigFile } = await import('./engine/config-file.js')
     const file = (await readConfigFile(flags.config))?.config
     const url = flags.embedded
@@ -60,7 +65,11 @@ export abstract class BaseCommand extends Command {
   /** A session, whether the queue is installed or not; on the embedded server it is installed at once. */
   protected async connect(flags: ConnectionFlags): Promise<Database> {
     const { target, isEmbedded } = await this.findTarget(flags)
-    this.opened = await Database.connect(target, { applicationName: 'pgbq' })
+    this.isEmbedded = isEmbedded
+    this.opened = await Database.connect(target, {
+      applicationName: 'pgbq',
+      settings: { search_path: OWN_SEARCH_PATH },
+    })
     if (isEmbedded) await install(this.opened, { schema: flags.schema })
     this.opened.onNotice(({ severity, message }) => {
       if (severity === 'WARNING') this.warnOnce(message)
@@ -109,7 +118,8 @@ export abstract class BaseCommand extends Command {
   override async catch(error: Error & { oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof Errors.ExitError) throw error
     const failure = toQueueError(error, `${this.line} --help`)
-    const { code, message, hint } = failure
+    const { code, hint } = failure
+    const message = hidePasswords(failure.message)
     if (this.wantsJson) this.log(toJson({ error: { code, message, hint: hint ?? null } }))
     else {
       this.note(`Error: ${plain(message)}`)

@@ -10,6 +10,10 @@
 -- SQLSTATEs: PQ001 claim lost · PQ002 end requested · PQ003 worker unknown · PQ010 blank SQL · PQ011 topic ·
 -- PQ012 option · PQ013 refused retry · PQ020 parameter
 
+-- The table's own rule runs with the search_path of whoever writes a row, the owner in psql too (1 µs a row).
+alter function background_queue.is_possible(:"schema".pg_background_queue_task_state, text, timestamptz, timestamptz, text,
+  bytea, bigint, text, text, text, integer, integer, integer, double precision) set search_path = pg_catalog, pg_temp;
+
 -- What can be known to be wrong with a new task.
 create or replace function background_queue.check_task(p_sql text, p_topic text) returns void
 language plpgsql immutable as $$
@@ -394,13 +398,20 @@ begin
   return found;
 end $$;
 
--- cancel and retry by whoever enqueued the task, or a member of the queue's owner. No row is locked for others, and
+-- cancel and retry by whoever enqueued the task, or a member of the queue's owner; recount and ensure. No row is locked for others, and
 -- none that runs: the caller's transaction may stay open, and the end of the run would have to wait for it.
 create or replace function background_queue.command() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
   v_task :"schema".pg_background_tasks;
 begin
+  if new.verb = 'recount' then
+    new.count := background_queue.recount(new.caller);
+    return new;
+  elsif new.verb = 'ensure' then
+    perform background_queue.ensure(new.caller);
+    return new;
+  end if;
   new.done := false;
   select * into v_task from :"schema".pg_background_tasks t where t.id = new.task_id;
   if not found or not ((v_task.enqueued_by = new.caller and v_task.enqueued_by_oid = quote_ident(new.caller)::regrole::oid)

@@ -46,7 +46,9 @@ begin
     return null;
   end if;
   v_rescued := array(select background_queue.rescue(p_worker_id, p_is_death, p_reason));
-  delete from background_queue.workers w where w.id = p_worker_id and not exists (
+  -- here and below: who buries the same one in a transaction that stays open keeps nobody waiting
+  delete from background_queue.workers w
+  where w.id = (select b.id from background_queue.workers b where b.id = p_worker_id for update skip locked) and not exists (
     select from :"schema".pg_background_tasks t where t.state = 'running' and t.worker_id = p_worker_id);
   if v_rescued <> '{}' then
     perform pg_notify('background_queue', 'due');
@@ -83,9 +85,10 @@ begin
       pruned := pruned + 1;
     end if;
   end loop;
-  delete from background_queue.supervisors s
-  where background_queue.backend_is_gone(s.backend_pid, s.role_oid, s.backend_started_at, s.server_started_at)
-    and not exists (select from background_queue.workers w where w.supervisor_id = s.id);
+  delete from background_queue.supervisors where id in (
+    select s.id from background_queue.supervisors s
+    where background_queue.backend_is_gone(s.backend_pid, s.role_oid, s.backend_started_at, s.server_started_at)
+      and not exists (select from background_queue.workers w where w.supervisor_id = s.id) for update skip locked);
 end $$;
 
 -- End a backend whose client is dead, where we may; without the right its own check of the connection ends it.
@@ -107,7 +110,8 @@ exception when insufficient_privilege then
   return false;
 end $$;
 
--- Cancel requests: what waits by now is cancelled here, what is closed is dropped; the rest is returned.
+-- Cancel requests: what waits by now is cancelled here, what is closed is dropped; the rest is returned. A row that
+-- somebody's open transaction holds is left for the next look.
 create or replace function background_queue.take_cancel_requests()
 returns table (task_id bigint, worker_id bigint, requested_by name) language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -118,7 +122,8 @@ begin
   for v_request in select * from background_queue.cancel_requests loop
     select * into v_task from :"schema".pg_background_tasks t where t.id = v_request.task_id;
     if v_task.state in ('pending', 'retrying') then
-      select * into v_task from :"schema".pg_background_tasks t where t.id = v_request.task_id for update;
+      select * into v_task from :"schema".pg_background_tasks t where t.id = v_request.task_id for update skip locked;
+      continue when not found;
       if v_task.state in ('pending', 'retrying') then
         perform background_queue.cancel_task(v_task, v_request.requested_by);
       end if;
@@ -128,7 +133,8 @@ begin
         return query select v_task.id, v_task.worker_id, v_request.requested_by;
       end if;
     else
-      delete from background_queue.cancel_requests r where r.task_id = v_request.task_id;
+      delete from background_queue.cancel_requests r where r.task_id = (
+        select h.task_id from background_queue.cancel_requests h where h.task_id = v_request.task_id for update skip locked);
     end if;
   end loop;
 end $$;
@@ -207,9 +213,36 @@ begin
   select count(*) into after from :"schema".pg_background_tasks t where t.state = 'running';
 end $$;
 
+-- Called by anybody of the queue: only who has the owner's rights repairs. Whoever may just enqueue could keep the
+-- locks of others' tasks by leaving the transaction open, so it looks, and supervisors repair.
+create or replace function background_queue.recount(p_caller name) returns integer language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  if pg_has_role(p_caller, current_user, 'usage') then
+    return (select c.after from background_queue.calibrate() c);
+  end if;
+  perform pg_notify('background_queue', 'due');
+  return (select count(*) from :"schema".pg_background_tasks t
+    where t.state = 'running' and not background_queue.worker_is_gone(t.worker_id));
+end $$;
+
+-- Wake every supervisor, and warn where tasks are due and none lives.
+create or replace function background_queue.ensure(p_caller name) returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+  perform background_queue.recount(p_caller);
+  perform pg_notify('background_queue', 'due');
+  if not exists (select from background_queue.supervisors s where not background_queue.backend_is_gone(s.backend_pid,
+       s.role_oid, s.backend_started_at, s.server_started_at))
+     and exists (select from background_queue.heads(background_queue.waiting_roles(), null, '{}') h where h.is_due) then
+    raise warning 'Tasks are due and no supervisor is alive'
+      using hint = 'Run "pgbq work", or "pgbq ensure-workers" from cron, on a host that reaches this database.';
+  end if;
+end $$;
+
 -- due: waiting tasks that a claim could take now, were there room; active: running ones; the queue's limit
 create or replace function background_queue.load(out due bigint, out active bigint, out max_running integer)
-language sql volatile as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
   select
     (select count(*) from :"schema".pg_background_tasks t left join background_queue.lanes l
        on l.lane = '/' || coalesce(t.topic, '')
@@ -221,7 +254,8 @@ $$;
 
 -- Let the queue of a restored or cloned database run here: note the server and database, and give tasks
 -- the oid that their role has now, by its name.
-create or replace function background_queue.adopt() returns void language plpgsql as $$
+create or replace function background_queue.adopt() returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
   update background_queue.queue set system_identifier = c.system_identifier, database_oid = d.oid
   from pg_control_system() c, pg_database d where d.datname = current_database();

@@ -32,7 +32,7 @@ export default class EnsureWorkers extends BaseCommand {
     const name = String(database.target.config.database)
     const logFile = flags['log-file'] === undefined ? defaultLogFile(name) : resolve(flags['log-file'])
     const report = await ensureWorkers(database, {
-      target: database.target,
+      target: this.isEmbedded ? { ...database.target, url: 'embedded' } : database.target,
       program: join(this.config.root, 'bin', 'run.js'),
       workArguments: [
         '--idle-timeout',

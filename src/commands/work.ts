@@ -56,6 +56,7 @@ export default class Work extends BaseCommand {
         '--shutdown-timeout',
       ),
       runAs: (flags['run-as'] as 'login' | 'set-role' | undefined) ?? file.run_as ?? 'login',
+      isPrivateServer: isEmbedded,
       emit: eventPrinter(format as 'text' | 'json'),
     })
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)

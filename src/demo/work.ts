@@ -25,6 +25,7 @@ export async function workUntilEmpty(
     isDraining: true,
     shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
     runAs: 'login',
+    isPrivateServer: true,
     emit: (event) => progress.on(event),
   })
   interrupt.listen((signal) => supervisor.stop(signal))

@@ -16,13 +16,17 @@ export interface EnsureReport {
 }
 
 export interface EnsureOptions {
+  /** its URL is what the supervisor is given */
   target: ConnectionTarget
   /** what to run: the program's own entry and the arguments of `work` */
   program: string
   workArguments: string[]
   logFile: string
+  /** how long another call on this host may take; default 20 s */
+  turnWithinMs?: number
 }
 
+const TURN_WITHIN_MS = 20_000
 const REGISTERED_WITHIN_MS = 15_000
 
 /**
@@ -33,7 +37,7 @@ const REGISTERED_WITHIN_MS = 15_000
 export async function ensureWorkers(database: Database, options: EnsureOptions): Promise<EnsureReport> {
   await refuseTransactionPooler(database)
   const lock = [`background_queue.ensure ${hostname()}`]
-  await database.query('select pg_advisory_lock(hashtext($1))', lock)
+  const isOurTurn = await waitForTurn(database, lock, options.turnWithinMs ?? TURN_WITHIN_MS)
   try {
     const report = await rescueAndCount(database)
     await database.query(`select pg_notify('background_queue', 'due')`)
@@ -41,7 +45,21 @@ export async function ensureWorkers(database: Database, options: EnsureOptions):
     await start(database, options)
     return { ...report, started: 1 }
   } finally {
-    await database.query('select pg_advisory_unlock(hashtext($1))', lock)
+    if (isOurTurn) await database.query('select pg_advisory_unlock(hashtext($1))', lock)
+  }
+}
+
+/** Any role may hold this lock for ever; then two calls at once start two supervisors, which does no harm. */
+async function waitForTurn(database: Database, lock: string[], withinMs: number): Promise<boolean> {
+  await database.query(`set lock_timeout = ${withinMs}`)
+  try {
+    await database.query('select pg_advisory_lock(hashtext($1))', lock)
+    return true
+  } catch (error) {
+    if ((error as { code?: string }).code !== '55P03') throw error
+    return false
+  } finally {
+    await database.query('set lock_timeout = 0')
   }
 }
 

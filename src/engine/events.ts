@@ -38,4 +38,12 @@ export type QueueEvent =
   | { event: 'left'; reason: string; topic: string | null; count: number }
   | { event: 'stopped' }
 
+/**
+ * An error as a log may have it: the statements in its context, and the rest of a text that the server found no end
+ * of, are on the task's row alone.
+ */
+export function withoutSql({ context: _, message, ...error }: TaskError): TaskError {
+  return { ...error, message: message.replace(/( at or near )"(?![\w$]+"$|[^\w"']{1,3}"$).*"$/s, '$1…') }
+}
+
 export type Emit = (event: QueueEvent) => void

@@ -10,6 +10,8 @@ export interface InstallOptions {
   isDryRun?: boolean
   grantEnqueue?: string[]
   revokeEnqueue?: string[]
+  /** default 20 s */
+  lockTimeoutMs?: number
   /** for tests of upgrades: stop at this version */
   toVersion?: number
 }
@@ -21,6 +23,8 @@ export interface InstallReport {
   to: number
   applied: string[]
 }
+
+const LOCK_TIMEOUT_MS = 20_000
 
 interface Installation extends Row {
   extension: string | null
@@ -42,9 +46,9 @@ export async function install(database: Database, options: InstallOptions = {}):
   refuseServer(await database.one<Installation>(namedQuery('installation')))
   await database.query('begin isolation level read committed read write')
   try {
-    // one install at a time; readers of the queue may make us wait for their locks, but not for ever
+    // one install at a time; readers of the queue, and whoever takes this lock, may make us wait, but not for ever
+    await database.query(`set local lock_timeout = ${options.lockTimeoutMs ?? LOCK_TIMEOUT_MS}`)
     await database.query(`select pg_advisory_xact_lock(hashtext('background_queue.install'))`)
-    await database.query(`set local lock_timeout = '20s'`)
     await database.query(`set local search_path = pg_catalog`)
     await database.query(`set local check_function_bodies = off`)
     const report = await migrate(database, options)

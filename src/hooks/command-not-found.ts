@@ -1,9 +1,11 @@
 import type { Hook } from '@oclif/core'
 import { closest } from 'fastest-levenshtein'
+import { hidePasswords } from '../output/plain.js'
 
 /** An unknown command is a usage error like any other: the fact, the nearest known one, exit code 2. */
 const commandNotFound: Hook.CommandNotFound = async ({ id, config, argv = [] }) => {
-  const name = id.replaceAll(':', ' ')
+  // oclif takes a URL behind a command for its subcommands
+  const name = /:\/\//.test(id) ? hidePasswords(id) : id.replaceAll(':', ' ')
   const known = config.commandIDs
     .filter((command) => command !== 'help')
     .map((command) => command.replaceAll(':', ' '))

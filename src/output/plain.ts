@@ -13,4 +13,11 @@ export function plainTopic(topic: string): string {
   return plain(/^\s|\s$|[\r\n\t]|^"|^\(no topic\)$/.test(topic) ? JSON.stringify(topic) : topic)
 }
 
+/** A text that may hold a connection URL, as it may be shown. */
+export function hidePasswords(text: string): string {
+  return text
+    .replace(/(\w+:\/\/[^\s:@/]*):[^\s@]*@/g, '$1:***@')
+    .replace(/([?&]password=)[^&\s"]*/gi, '$1***')
+}
+
 const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`

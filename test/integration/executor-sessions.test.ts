@@ -75,6 +75,15 @@ test.each<[what: string, sql: string, expression: string]>([
     'select pg_advisory_lock(7), pg_advisory_lock_shared(8)',
     `(select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())`,
   ],
+  [
+    'an operator that shadows one of the server',
+    `create function pg_temp.never(integer, integer) returns boolean language sql as 'select false';
+     create operator pg_temp.= (leftarg = integer, rightarg = integer, function = pg_temp.never);
+     set search_path = pg_temp, pg_catalog`,
+    '1 = 1',
+  ],
+  ['a type that shadows one of the server', 'create type pg_temp.text as (a integer)', `'x'::text`],
+  ['a made-up setting', `set my.own = 'x'`, `coalesce(current_setting('my.own', true), '')`],
   ['an application name', `set application_name = 'mine'`, `current_setting('application_name')`],
 ])('takes %s from the next task', async (_, sql, expression) => {
   const before = await see(expression)

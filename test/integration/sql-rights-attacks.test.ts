@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from 'vitest'
 import type { Database } from '../../src/engine/database/database.js'
 import { useDatabase } from '../support/database.js'
+import { waitFor } from '../support/wait.js'
 import { failure, useRole } from './sql-support.js'
 
 const db = useDatabase()
@@ -114,5 +115,57 @@ test.each([
     expect((error as Error).message).not.toMatch('planted')
   } finally {
     await mallory.query(`drop function public.${signature}`)
+  }
+})
+
+test('records her for what her index function enqueues when autovacuum runs it, with nobody logged in', async (context) => {
+  const allowed = await db.admin
+    .query(`alter system set autovacuum_naptime = '1s'`)
+    .then(() => true)
+    .catch(() => false)
+  if (!allowed) context.skip('the server allows no ALTER SYSTEM; ANALYZE by a superuser is tested above')
+  await db.admin.query('select pg_reload_conf()')
+  try {
+    await mallory.query(`
+      create table bait (n integer) with (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0);
+      create function is_bait(n integer) returns integer language plpgsql immutable as $$
+      begin
+        if pg_catalog.current_setting('application_name') = '' then
+          perform pg_catalog.set_config('background_queue.woken', pg_catalog.pg_current_xact_id()::text, true);
+          perform public.pg_background_enqueue('${ATTACK}');
+        end if;
+        return n;
+      end $$;
+      create index on bait (is_bait(n));
+      insert into bait select generate_series(1, 3)`)
+    const by = await recorded(async () => {
+      await mallory.query('insert into bait values (4)')
+      await waitFor(
+        'autovacuum to have analyzed',
+        async () => (await db.owner.query('select from pg_background_tasks')).length > 0,
+        25_000,
+      )
+    })
+    expect(by).toEqual([MALLORY])
+  } finally {
+    await db.admin.query('alter system reset autovacuum_naptime')
+    await db.admin.query('select pg_reload_conf()')
+    await mallory.query('drop table if exists bait; drop function if exists is_bait')
+  }
+})
+
+test("runs no planted operator when the queue's owner inserts into the table", async () => {
+  const state = 'public.pg_background_queue_task_state'
+  await mallory.query(`
+    create function public.is_same(${state}, ${state}) returns boolean language plpgsql as
+      $$ begin raise exception 'planted operator ran as %', current_user; end $$;
+    create operator public.= (leftarg = ${state}, rightarg = ${state}, function = public.is_same)`)
+  try {
+    const owner = await db.session()
+    await owner.query(`insert into pg_background_tasks (sql_statement, topic) values ('select 1', 'planted')`)
+    await owner.query(`update pg_background_tasks set priority = 5 where topic = 'planted'`)
+    await owner.query(`delete from pg_background_tasks where topic = 'planted'`)
+  } finally {
+    await mallory.query(`drop operator public.= (${state}, ${state}); drop function public.is_same`)
   }
 })

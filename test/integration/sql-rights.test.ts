@@ -51,6 +51,7 @@ async function rightsOf(role: string): Promise<string[]> {
 }
 
 const GRANTED = [
+  'column commands.count SELECT',
   'column commands.done SELECT',
   'column commands.task_id INSERT',
   'column commands.verb INSERT',

@@ -76,13 +76,26 @@ describe('by login', () => {
     const work = await queue.work(['--concurrency', '2'], {
       url: withDatabase(inject('serverUrl'), queue.db.name),
     })
-    const grab = await queue.enqueue(`alter role ${alice.name} superuser`, {}, alice.session)
+    const superuser = (await queue.db.admin.one<{ me: string }>('select current_user::text as me')).me
+    const grabs = [
+      `alter role ${alice.name} superuser`,
+      `reset role; alter role ${alice.name} superuser`,
+      `reset session authorization; alter role ${alice.name} superuser`,
+      `set session authorization "${superuser}"`,
+      `set role "${superuser}"`,
+      `do $$ begin commit; reset session authorization; execute 'alter role ${alice.name} superuser'; end $$`,
+      `copy (select 1) to program 'true'`,
+      `select lo_import('/etc/passwd')`,
+      'alter system reset all',
+      `select background_queue.calibrate()`,
+    ]
+    const grabIds = await Promise.all(grabs.map((sql) => queue.enqueue(sql, {}, alice.session)))
     const ids = [
       await queue.enqueue(WHO, {}, alice.session),
       await queue.enqueue(`do $$ begin ${WHO}; commit; end $$`, {}, alice.session),
     ]
     for (const id of ids) await queue.reaches(id, 'finished')
-    expect((await queue.reaches(grab, 'failed')).errors).toMatch(/42501/)
+    for (const id of grabIds) expect((await queue.reaches(id, 'failed')).errors).toMatch(/42501/)
     expect(await who()).toEqual([`${alice.name}/${alice.name}`, `${alice.name}/${alice.name}`])
     expect((await sessions(queue.db)).filter((s) => s.usename === alice.name)).toHaveLength(1)
     expect(await stop(work)).toBe(0)

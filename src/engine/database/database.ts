@@ -31,6 +31,9 @@ const types: pg.CustomTypesConfig = {
   }) as pg.CustomTypesConfig['getTypeParser'],
 }
 
+/** For sessions that run nothing but our statements: what others plant in a schema is not found there. */
+export const OWN_SEARCH_PATH = 'pg_catalog,pg_temp'
+
 /** In the packet that starts a session, not in its options: a pooler knows them there, and keeps them per client. */
 const CLIENT_SETTINGS = { timezone: 'UTC', datestyle: 'ISO' }
 

@@ -1,11 +1,12 @@
 import { sendCancelRequest } from '../database/cancel.js'
-import { Database } from '../database/database.js'
+import { Database, OWN_SEARCH_PATH } from '../database/database.js'
 import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
 import { requireInstalled } from '../migrator.js'
 import { inSchema, namedQuery } from '../sql-files.js'
 import type { Backend } from '../worker/ipc.js'
+import { findRightsWarnings } from './rights-warnings.js'
 
 export interface Tick extends Record<string, unknown> {
   is_registered: boolean
@@ -36,6 +37,7 @@ const SETTINGS = {
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
+  search_path: OWN_SEARCH_PATH,
 }
 
 const RELANE_BATCH = 5000
@@ -243,6 +245,11 @@ export class Control {
       )
       return pruned
     })
+  }
+
+  /** What an operator should know of the rights here, one line each. */
+  warnings(isPrivateServer: boolean): Promise<string[]> {
+    return this.exclusive(() => findRightsWarnings(this.database, isPrivateServer))
   }
 
   async deregister(): Promise<void> {

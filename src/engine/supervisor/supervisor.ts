@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { poolExhausted } from '../database/pooler.js'
 import { asRole, type ConnectionTarget, describeTarget } from '../database/target.js'
-import type { Emit } from '../events.js'
+import { type Emit, withoutSql } from '../events.js'
 import { EXIT_REFUSED, type FromWorker, type RunningTask } from '../worker/ipc.js'
 import { Bell } from './bell.js'
 import type { Control, Tick } from './control.js'
@@ -29,6 +29,8 @@ export interface SupervisorOptions {
   idleTimeoutMs?: number | undefined
   shutdownTimeoutMs: number
   runAs: 'login' | 'set-role'
+  /** the embedded server, whose one role is a superuser: nothing to warn of */
+  isPrivateServer?: boolean
   emit: Emit
 }
 
@@ -108,6 +110,9 @@ export class Supervisor {
    */
   async run(): Promise<void> {
     await this.link.open()
+    for (const message of await this.control.warnings(this.options.isPrivateServer ?? false)) {
+      this.options.emit({ event: 'warning', message })
+    }
     try {
       while (!this.isDone) await this.live()
     } catch (error) {
@@ -345,7 +350,7 @@ export class Supervisor {
     const common = { task, workerId: worker.id!, durationMs }
     if (state === 'finished') this.options.emit({ event: 'finished', ...common, rows, tag })
     else if (state === 'pending' || state === 'lost') this.options.emit({ event: 'released', ...common })
-    else this.options.emit({ event: state, ...common, ...(error ? { error } : {}) })
+    else this.options.emit({ event: state, ...common, ...(error ? { error: withoutSql(error) } : {}) })
   }
 
   private async register(

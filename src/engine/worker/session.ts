@@ -17,7 +17,7 @@ const CLEAN = `set session authorization default; reset role; close all; unliste
 
 /** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
 const AS_OURSELVES = `set local statement_timeout = 0; set local lock_timeout = 0; set local client_encoding = 'UTF8';
-  set local session authorization default; set local role none`
+  set local log_parameter_max_length_on_error = 0; set local session authorization default; set local role none`
 
 /**
  * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; whether a
@@ -33,7 +33,7 @@ const SETTINGS: Record<string, string> = {
   tcp_keepalives_count: '3',
   tcp_user_timeout: '10000',
   idle_in_transaction_session_timeout: '60000',
-  // with it, an error's context would show the claim's token to the task
+  // with it, an error's context would show the claim's token
   log_parameter_max_length_on_error: '0',
 }
 
@@ -82,7 +82,7 @@ export class WorkerSession {
   }
 
   private async readDefaults(): Promise<void> {
-    const row = await this.database.one<{ pid: number; user: string; isPlain: boolean }>(
+    const row = await this.ask<{ pid: number; user: string; isPlain: boolean }>(
       `select pg_backend_pid() as pid, session_user::text as user,
         current_setting('default_transaction_isolation') = 'read committed'
         and current_setting('default_transaction_read_only') = 'off' and current_setting('statement_timeout') = '0'
@@ -95,12 +95,26 @@ export class WorkerSession {
 
   /** What others need to see this session's end; instants as every DateStyle and time zone reads them. */
   async identify(): Promise<Backend> {
-    const row = await this.database.one<Omit<Backend, 'processId' | 'secretKey'>>(
+    const row = await this.ask<Omit<Backend, 'processId' | 'secretKey'>>(
       `select pid, to_char(backend_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "startedAt",
         to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "serverStartedAt"
        from pg_catalog.pg_stat_activity where pid = pg_backend_pid()`,
     )
     return { ...row, ...this.database.backendKey }
+  }
+
+  /**
+   * What the session says of itself. Its role may have given itself a search_path, and with functions of its own there
+   * name another's backend as its own, for the supervisor to end.
+   */
+  private async ask<T extends Row>(text: string): Promise<T> {
+    const [, , rows] = await this.together(() => [
+      this.database.query('begin'),
+      this.database.query('set local search_path = pg_catalog, pg_temp'),
+      this.database.query<T>(text),
+      this.database.query('commit'),
+    ])
+    return (rows as T[])[0]!
   }
 
   /** One statement of ours in a transaction of its own, behind a cleaning if a task was here. */
@@ -205,7 +219,7 @@ export class WorkerSession {
   /** A transaction may have written before it was made READ ONLY. */
   private async hasWritten(): Promise<boolean> {
     const row = await this.database.one<{ xid: string | null }>(
-      'select pg_catalog.pg_current_xact_id_if_assigned()::text as xid',
+      'select pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text as xid',
     )
     return row.xid !== null
   }
