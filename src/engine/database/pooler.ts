@@ -63,7 +63,8 @@ export async function putInForce(database: Database, settings: Record<string, st
   const all = { ...settings, ...database.identity }
   const text = Object.entries(all)
     .filter(([name]) => name in database.identity || known.some((k) => k.name === name))
-    .map(([name, value]) => `set ${name} = '${value}';`)
+    // SET would take a list, such as a search_path, for one name
+    .map(([name, value]) => `select pg_catalog.set_config('${name}', '${value}', false);`)
     .join(' ')
   await database.client.query(text)
   const lost = (await readSettings(database, settings)).find((s) => !holds(s, settings[s.name]!))
