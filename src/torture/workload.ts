@@ -63,8 +63,8 @@ export class Workload {
     const kind = this.random.pick(KINDS)
     // only an owner may vacuum
     const own = isApps && kind === 'autocommit' ? 'trespass' : kind
-    const isLong = this.random.next() < 0.06
-    return { kind: own, topic: this.random.pick(TOPICS), ms: this.random.integer(5, isLong ? 1200 : 80) }
+    const isLong = this.random.next() < 0.08
+    return { kind: own, topic: this.random.pick(TOPICS), ms: this.random.integer(5, isLong ? 1500 : 80) }
   }
 
   /** One long task now, for a fault that wants something to strike. */
