@@ -1,5 +1,5 @@
 import type { RunningTask } from '../worker/ipc.js'
-import type { Control } from './control.js'
+import type { Link } from './link.js'
 import type { WorkerProcess } from './worker-process.js'
 
 /** How long a cancelled statement may go on before its backend is ended, and then its process. */
@@ -16,13 +16,11 @@ interface Watched {
 
 /** Ends of running attempts: time-outs, cancels and releases; first asked for, then forced. */
 export class EndRequests {
-  private readonly control: Control
-  private readonly watched: Map<WorkerProcess, Watched>
+  private readonly link: Link
+  private readonly watched = new Map<WorkerProcess, Watched>()
 
-  /** previous: of the connection that was lost; its tasks still run */
-  constructor(control: Control, previous?: EndRequests) {
-    this.control = control
-    this.watched = previous?.watched ?? new Map()
+  constructor(link: Link) {
+    this.link = link
   }
 
   watch(worker: WorkerProcess, task: RunningTask): void {
@@ -63,11 +61,12 @@ export class EndRequests {
     const isFirst = !watched.isRequested
     watched.isRequested = true
     if (isFirst) watched.terminateAt = performance.now() + GRACE_MS
+    const { control } = this.link
     try {
-      await this.control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
+      await control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
     } catch (error) {
       if (isFirst) this.postpone(watched)
-      if (this.control.database.lost) throw error
+      if (control.database.lost) throw error
     }
   }
 
@@ -85,13 +84,13 @@ export class EndRequests {
       const watched = this.watched.get(worker)
       if (!watched) continue
       if (!watched.isRequested && now >= watched.timeoutAt) {
-        await this.request(worker, watched.task.id, watched.task.token, 'timeout', this.control.role)
+        await this.request(worker, watched.task.id, watched.task.token, 'timeout', this.link.control.role)
       } else if (now >= watched.killAt) {
         worker.kill()
       } else if (now >= watched.terminateAt) {
         watched.terminateAt = Number.POSITIVE_INFINITY
         watched.killAt = now + GRACE_MS / 2
-        await this.control.terminate(worker.backend!.pid)
+        await this.link.control.terminate(worker.backend!.pid)
       }
     }
   }

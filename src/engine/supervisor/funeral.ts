@@ -1,7 +1,7 @@
 import { sendCancelRequest } from '../database/cancel.js'
 import type { Emit } from '../events.js'
 import { EXIT_CONNECTION_LOST } from '../worker/ipc.js'
-import type { Control } from './control.js'
+import type { Link } from './link.js'
 import type { WorkerProcess } from './worker-process.js'
 
 const LOOK_EVERY_MS = 25
@@ -19,14 +19,13 @@ interface Dead {
 
 /** Dead workers, until their backends are seen gone and their tasks are rescued. */
 export class Funeral {
-  private readonly control: Control
+  private readonly link: Link
   private readonly emit: Emit
-  private readonly dead: Set<Dead>
+  private readonly dead = new Set<Dead>()
 
-  constructor(control: Control, emit: Emit, previous?: Funeral) {
-    this.control = control
+  constructor(link: Link, emit: Emit) {
+    this.link = link
     this.emit = emit
-    this.dead = previous?.dead ?? new Set()
   }
 
   get isEmpty(): boolean {
@@ -57,7 +56,8 @@ export class Funeral {
       since: performance.now(),
       isTerminated: false,
     })
-    if (signal !== null) void sendCancelRequest(this.control.target, worker.backend!).catch(() => undefined)
+    if (signal !== null)
+      void sendCancelRequest(this.link.control.target, worker.backend!).catch(() => undefined)
   }
 
   /** The server was away: no death that happened meanwhile is a task's fault. */
@@ -69,13 +69,13 @@ export class Funeral {
     for (const dead of this.dead) {
       const age = performance.now() - dead.since
       if (dead.isConnectionLoss && dead.isDeath && age < DOUBT_MS) continue
-      const rescued = await this.control.bury(dead.worker.id!, dead.isDeath, dead.reason)
+      const rescued = await this.link.control.bury(dead.worker.id!, dead.isDeath, dead.reason)
       if (rescued !== null) {
         this.dead.delete(dead)
         if (rescued.length > 0) this.emit({ event: 'rescued', taskIds: rescued, reason: dead.reason })
       } else if (age > 1000 && !dead.isTerminated) {
         dead.isTerminated = true
-        await this.control.terminate(dead.worker.backend!.pid)
+        await this.link.control.terminate(dead.worker.backend!.pid)
       }
     }
   }

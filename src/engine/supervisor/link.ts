@@ -1,7 +1,9 @@
 import type { ConnectionTarget } from '../database/target.js'
 import type { Emit } from '../events.js'
+import type { Backend } from '../worker/ipc.js'
 import { Control, type Registration } from './control.js'
 import { reconnect } from './reconnect.js'
+import type { WorkerProcess } from './worker-process.js'
 
 /**
  * What passes by itself: https://www.postgresql.org/docs/current/errcodes-appendix.html classes of rollbacks, resources,
@@ -14,8 +16,8 @@ const BREATHER_MS = 1000
 
 export interface LinkHooks {
   emit: Emit
-  /** before it is registered: what stands on the connection is made anew */
-  onAttach(control: Control): void
+  /** before it is registered */
+  onAttach(): void
   onNotification(payload: string): void
   onLost(): void
 }
@@ -25,14 +27,16 @@ export class Link {
   control!: Control
   private readonly target: ConnectionTarget
   private readonly registration: Registration
+  private readonly setsRole: boolean
   private readonly hooks: LinkHooks
   private supervisorId: bigint | undefined
   private isReachable = true
   private recoveredAt = Number.NEGATIVE_INFINITY
 
-  constructor(target: ConnectionTarget, registration: Registration, hooks: LinkHooks) {
+  constructor(target: ConnectionTarget, registration: Registration, setsRole: boolean, hooks: LinkHooks) {
     this.target = target
     this.registration = registration
+    this.setsRole = setsRole
     this.hooks = hooks
   }
 
@@ -51,6 +55,11 @@ export class Link {
   /** Enters the registry, and takes over the workers of an entry before. */
   async enter(): Promise<void> {
     this.supervisorId = await this.control.register(this.registration, this.supervisorId)
+  }
+
+  /** A worker counts, and may claim, from here on. */
+  registerWorker({ pid, role }: WorkerProcess, backend: Backend, secret: string): Promise<bigint> {
+    return this.control.registerWorker(this.registration.host, pid, role, this.setsRole, backend, secret)
   }
 
   /** Whether an error means that the connection is gone, or of no use; then it is closed. */
@@ -85,7 +94,7 @@ export class Link {
 
   private async attach(control: Control): Promise<void> {
     this.control = control
-    this.hooks.onAttach(control)
+    this.hooks.onAttach()
     control.database.onNotification((payload) => this.hooks.onNotification(payload))
     control.database.onNotice((notice) => this.hooks.emit({ event: 'warning', message: notice.message }))
     control.database.onLost(() => this.hooks.onLost())

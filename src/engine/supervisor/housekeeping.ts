@@ -1,0 +1,67 @@
+import { TICK_AFTER_NOTIFY_MS, TICK_MS } from './agenda.js'
+import type { Tick } from './control.js'
+import type { Parts } from './parts.js'
+
+const PRUNE_EVERY_MS = 60_000
+
+/** What a supervisor does once a second, and whenever it is woken: tells that it lives, and asks what there is to do. */
+export class Housekeeping {
+  private readonly parts: Parts
+  /** waiting tasks may be in lanes where the settings no longer want them */
+  private isMisplaced = false
+  private wantedWake = false
+  private pruneAt = performance.now() + 2000
+
+  constructor(parts: Parts) {
+    this.parts = parts
+  }
+
+  noteSettings(): void {
+    this.isMisplaced = true
+  }
+
+  async tick(): Promise<void> {
+    const { agenda, link, refused, staffing } = this.parts
+    agenda.tickIn(TICK_MS)
+    if (this.isMisplaced) {
+      this.isMisplaced = false
+      if (!(await link.control.relane())) this.isMisplaced = true
+    }
+    const wantsWake = staffing.wantsWake()
+    const tick = await link.control.tick(wantsWake, refused.names)
+    if (!tick.is_registered) {
+      agenda.tickIn(0)
+      return link.enter()
+    }
+    if (link.control.hasStaleSettings(tick)) return link.renew()
+    if (tick.settings_changed || this.isMisplaced) this.moveSoon()
+    // an enqueue that committed beside this tick may still have read that no wake was wanted
+    if (wantsWake && !this.wantedWake) agenda.tickIn(TICK_AFTER_NOTIFY_MS)
+    this.wantedWake = wantsWake
+    staffing.limit(tick.max_running)
+    agenda.setDue(tick.next_due_ms)
+    await this.obey(tick)
+  }
+
+  private moveSoon(): void {
+    this.isMisplaced = true
+    this.parts.agenda.tickIn(TICK_AFTER_NOTIFY_MS)
+  }
+
+  private async obey({ rescued, due_roles, cancels }: Tick): Promise<void> {
+    const { ends, options, pool, staffing } = this.parts
+    if (rescued.length > 0)
+      options.emit({ event: 'rescued', taskIds: rescued, reason: 'their supervisor or host was gone' })
+    for (const role of due_roles) staffing.serve(role)
+    for (const { taskId, workerId, by } of cancels) {
+      const worker = pool.byId(BigInt(workerId))
+      if (worker) await ends.request(worker, BigInt(taskId), null, 'cancel', by)
+    }
+  }
+
+  async prune(): Promise<void> {
+    if (performance.now() < this.pruneAt) return
+    const pruned = await this.parts.link.control.prune()
+    this.pruneAt = performance.now() + (pruned >= 1000 ? 100 : PRUNE_EVERY_MS)
+  }
+}
