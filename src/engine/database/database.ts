@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import pg from 'pg'
 import { translateError } from './errors.js'
 import { type ConnectionTarget, describeTarget } from './target.js'
@@ -40,10 +41,19 @@ export class Database {
   readonly client: pg.Client
   readonly target: ConnectionTarget
   lost: Error | undefined
+  /** SQLSTATE of the last error that was not followed by an answer: of a session that the server ends, why it does. */
+  lastWord: string | undefined
 
   private constructor(client: pg.Client, target: ConnectionTarget) {
     this.client = client
     this.target = target
+    const { connection } = client as unknown as { connection: EventEmitter }
+    connection.on('errorMessage', ({ code }: { code?: string }) => {
+      this.lastWord = code
+    })
+    connection.on('readyForQuery', () => {
+      this.lastWord = undefined
+    })
     client.on('error', (error) => {
       this.lost ??= error
     })

@@ -34,7 +34,8 @@ const SETTINGS = {
   default_transaction_read_only: 'off',
   statement_timeout: '0',
   lock_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
+  // frozen in a transaction, we would hold its locks for ever
+  idle_in_transaction_session_timeout: '10000',
 }
 
 const RELANE_BATCH = 5000

@@ -1,3 +1,4 @@
+import { isPassing } from '../database/passing.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Emit } from '../events.js'
 import type { Backend } from '../worker/ipc.js'
@@ -5,12 +6,6 @@ import { Control, type Registration } from './control.js'
 import { reconnect } from './reconnect.js'
 import type { WorkerProcess } from './worker-process.js'
 
-/**
- * What passes by itself: https://www.postgresql.org/docs/current/errcodes-appendix.html classes of rollbacks, resources,
- * locks, intervention, system and internal errors.
- */
-const PASSING_CLASSES = new Set(['40', '53', '55', '57', '58', 'XX'])
-const PASSING_CODES = new Set(['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY'])
 /** A connection that is lost so soon again is not tried at once. */
 const BREATHER_MS = 1000
 
@@ -66,8 +61,8 @@ export class Link {
   async isLost(error: Error): Promise<boolean> {
     if (this.control.database.lost) return true
     // a server that shuts down answers once more before it closes the connection; a queue that is gone does not come back
-    const { code = '' } = error as { code?: string }
-    if (!PASSING_CODES.has(code) && !PASSING_CLASSES.has(code.slice(0, 2))) return false
+    const isStandby = (error as { code?: string }).code === 'READ_ONLY'
+    if (!isPassing(error) && !isStandby) return false
     await this.control.close()
     return true
   }

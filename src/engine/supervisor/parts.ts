@@ -6,6 +6,7 @@ import type { SupervisorOptions } from './options.js'
 import type { RefusedRoles } from './refused-roles.js'
 import type { Staffing } from './staffing.js'
 import type { StopPlan } from './stop-plan.js'
+import type { Watchdog } from './watchdog.js'
 import type { WorkerPool } from './worker-pool.js'
 
 /** What the parts of one supervisor share. */
@@ -19,4 +20,5 @@ export interface Parts {
   readonly stopPlan: StopPlan
   readonly ends: EndRequests
   readonly funeral: Funeral
+  readonly watchdog: Watchdog
 }

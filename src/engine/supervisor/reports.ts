@@ -82,7 +82,7 @@ export class Reports {
     const { agenda, ends, link, options, refused } = this.parts
     const { id, pid, role, isStopping } = worker
     ends.forget(worker)
-    const reason = signal ? `was killed by ${signal}` : worker.exitReason || `left with exit code ${code}`
+    const reason = worker.exitReason || (signal ? `was killed by ${signal}` : `left with exit code ${code}`)
     if (code === EXIT_REFUSED && role !== link.control.role && refused.add(role)) {
       options.emit({ event: 'role_refused', role, reason })
     }
@@ -93,6 +93,7 @@ export class Reports {
   }
 
   private bury(worker: WorkerProcess, code: number | null, signal: string | null, reason: string): void {
-    this.parts.funeral.add(worker, code, signal, reason, this.parts.stopPlan.isStopping)
+    const { funeral, stopPlan, watchdog } = this.parts
+    funeral.add(worker, code, signal, reason, stopPlan.isStopping || watchdog.isLate)
   }
 }

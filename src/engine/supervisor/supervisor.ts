@@ -12,6 +12,7 @@ import { RefusedRoles } from './refused-roles.js'
 import { Reports } from './reports.js'
 import { Staffing } from './staffing.js'
 import { StopPlan } from './stop-plan.js'
+import { Watchdog } from './watchdog.js'
 import { WorkerPool } from './worker-pool.js'
 
 /**
@@ -38,6 +39,7 @@ export class Supervisor {
       stopPlan: new StopPlan(options.shutdownTimeoutMs),
       ends: new EndRequests(link),
       funeral: new Funeral(link, options.emit),
+      watchdog: new Watchdog(pool.workers, () => this.onLate()),
     }
     this.reports = new Reports(this.parts)
     this.housekeeping = new Housekeeping(this.parts)
@@ -66,8 +68,9 @@ export class Supervisor {
 
   /** Runs until stopped, drained or idle. Errors: those of Control.open, and what a minute of retries did not mend. */
   async run(): Promise<void> {
-    const { link, pool } = this.parts
+    const { link, pool, watchdog } = this.parts
     await link.open()
+    watchdog.start()
     try {
       while (!this.isDone) await this.live()
     } catch (error) {
@@ -75,6 +78,8 @@ export class Supervisor {
       for (const worker of pool.workers) worker.kill()
       await link.control.close()
       throw error
+    } finally {
+      watchdog.stop()
     }
     await this.leave()
   }
@@ -148,11 +153,16 @@ export class Supervisor {
 
   private async recover(error: Error): Promise<void> {
     const { funeral, link, pool } = this.parts
-    funeral.distrust()
-    for (const worker of pool.workers) worker.isDoubted = true
+    this.onLate()
     const isConnected = await link.recover(error, () => this.isPointless)
     if (!isConnected) for (const worker of pool.workers) worker.kill()
     funeral.distrust()
+  }
+
+  /** The server was away, or we were stopped: no death that happened meanwhile is a task's fault. */
+  private onLate(): void {
+    this.parts.funeral.distrust()
+    for (const worker of this.parts.pool.workers) worker.isDoubted = true
   }
 
   /** Nothing is left to do with a connection: we stop, and no task runs that could still end well. */
