@@ -1,6 +1,7 @@
 import { TICK_AFTER_NOTIFY_MS, TICK_MS } from './agenda.js'
 import type { Tick } from './control.js'
 import type { Parts } from './parts.js'
+import { superseded } from './superseded.js'
 
 const PRUNE_EVERY_MS = 60_000
 
@@ -21,7 +22,7 @@ export class Housekeeping {
   }
 
   async tick(): Promise<void> {
-    const { agenda, link, refused, staffing } = this.parts
+    const { agenda, link, refused, staffing, stopPlan } = this.parts
     agenda.tickIn(TICK_MS)
     if (this.isMisplaced) {
       this.isMisplaced = false
@@ -29,6 +30,8 @@ export class Housekeeping {
     }
     const wantsWake = staffing.wantsWake()
     const tick = await link.control.tick(wantsWake, refused.names)
+    const failure = superseded(tick.schema_version)
+    if (failure) return stopPlan.fail(failure)
     if (!tick.is_registered) {
       agenda.tickIn(0)
       return link.enter()

@@ -33,19 +33,30 @@ export class Leaving {
     this.parts.agenda.ring()
   }
 
+  private announce(): void {
+    const { options, pool, stopPlan } = this.parts
+    if (stopPlan.isAnnounced) return
+    stopPlan.isAnnounced = true
+    options.emit({ event: 'stopping', reason: stopPlan.reason })
+    for (const worker of pool.workers) worker.stop()
+  }
+
   /** Tells workers to claim nothing more; once the time is over, gives back what they run. */
   async round(): Promise<void> {
-    const { ends, link, options, pool, stopPlan } = this.parts
-    if (!stopPlan.isAnnounced) {
-      stopPlan.isAnnounced = true
-      options.emit({ event: 'stopping', reason: stopPlan.reason })
-      for (const worker of pool.workers) worker.stop()
-    }
+    const { ends, link, pool, stopPlan } = this.parts
+    this.announce()
     if (!stopPlan.isOverdue) return
     for (const worker of pool.workers) {
       const { task } = worker
       if (task) await ends.request(worker, task.id, task.token, 'release', link.control.role)
       else if (stopPlan.isLongOverdue) worker.kill()
     }
+  }
+
+  /** The same without the server: what outlasts its time is ended, and another supervisor rescues it. */
+  roundAlone(): void {
+    const { pool, stopPlan } = this.parts
+    this.announce()
+    if (stopPlan.isOverdue) for (const worker of pool.workers) worker.kill()
   }
 }

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { asRole, describeTarget } from '../database/target.js'
+import { NewerSchemaError } from '../migrator.js'
 import { Agenda, TICK_AFTER_NOTIFY_MS } from './agenda.js'
 import { EndRequests } from './end-requests.js'
 import { Funeral } from './funeral.js'
@@ -12,6 +13,7 @@ import { RefusedRoles } from './refused-roles.js'
 import { Reports } from './reports.js'
 import { Staffing } from './staffing.js'
 import { StopPlan } from './stop-plan.js'
+import { superseded } from './superseded.js'
 import { Watchdog } from './watchdog.js'
 import { WorkerPool } from './worker-pool.js'
 
@@ -66,9 +68,9 @@ export class Supervisor {
     })
   }
 
-  /** Runs until stopped, drained or idle. Errors: those of Control.open, and what a minute of retries did not mend. */
+  /** Runs until stopped, drained or idle. Errors: those of Control.open, NEWER_SCHEMA, what a minute of retries did not mend. */
   async run(): Promise<void> {
-    const { link, pool, watchdog } = this.parts
+    const { link, pool, stopPlan, watchdog } = this.parts
     await link.open()
     watchdog.start()
     try {
@@ -82,6 +84,7 @@ export class Supervisor {
       watchdog.stop()
     }
     await this.leave()
+    if (stopPlan.exitError) throw stopPlan.exitError
   }
 
   /** First call: let running tasks end, then release them. Second: release them now. */
@@ -103,15 +106,28 @@ export class Supervisor {
     try {
       await this.round()
     } catch (error) {
-      if (!(await this.parts.link.isLost(error as Error))) throw error
-      await this.recover(error as Error)
+      await this.survive(error as Error)
     }
     await this.pause()
   }
 
+  private async survive(error: Error): Promise<void> {
+    const { link, stopPlan } = this.parts
+    // the functions that we know may be gone; our workers need them no more than we do
+    if (stopPlan.failure) return link.control.close()
+    const { control } = link
+    const failure = control.database.lost ? undefined : superseded(await control.schemaVersion())
+    if (failure) return stopPlan.fail(failure)
+    if (!(await link.isLost(error))) throw error
+    await this.recover(error)
+  }
+
   private async round(): Promise<void> {
     const { agenda, ends, funeral, link, pool, staffing, stopPlan } = this.parts
-    if (link.control.database.lost) throw link.control.database.lost
+    if (link.control.database.lost) {
+      if (stopPlan.failure) return this.leaving.roundAlone()
+      throw link.control.database.lost
+    }
     await funeral.hold()
     await ends.enforce(pool.busy)
     if (stopPlan.isStopping) return this.leaving.round()
@@ -152,9 +168,15 @@ export class Supervisor {
   }
 
   private async recover(error: Error): Promise<void> {
-    const { funeral, link, pool } = this.parts
+    const { funeral, link, pool, stopPlan } = this.parts
     this.onLate()
-    const isConnected = await link.recover(error, () => this.isPointless)
+    let isConnected: boolean
+    try {
+      isConnected = await link.recover(error, () => this.isPointless)
+    } catch (failure) {
+      if (!(failure instanceof NewerSchemaError)) throw failure
+      return stopPlan.fail(superseded(failure.found)!)
+    }
     if (!isConnected) for (const worker of pool.workers) worker.kill()
     funeral.distrust()
   }
