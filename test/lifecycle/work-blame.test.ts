@@ -96,7 +96,7 @@ test('a task that catches cancels runs again within 2 s after its worker was kil
     { priority: 1 },
   )
   const { pid } = await holderOf(queue, id)
-  await queue.enqueueMany(Array.from({ length: 400 }, () => 'select count(*) from generate_series(1, 50000)'))
+  await queue.enqueueMany(Array.from({ length: 200 }, () => 'select count(*) from generate_series(1, 50000)'))
   await waitFor('the others to be busy', () => eventsOf(work, 'claimed').length > 20)
   const claims = () => eventsOf(work, 'claimed').filter((e) => e.task_id === Number(id)).length
   process.kill(pid, 'SIGKILL')

@@ -57,7 +57,7 @@ export class Funeral {
       since: performance.now(),
       isTerminated: false,
     })
-    if (signal !== null)
+    if (signal !== null || code !== 0)
       void sendCancelRequest(this.link.control.target, worker.backend!).catch(() => undefined)
   }
 
