@@ -10,6 +10,9 @@ interface Watched {
   task: RunningTask
   timeoutAt: number
   isRequested: boolean
+  reason: string
+  by: string
+  askAgainAt: number
   terminateAt: number
   killAt: number
 }
@@ -30,6 +33,9 @@ export class EndRequests {
       task,
       timeoutAt,
       isRequested: false,
+      reason: '',
+      by: '',
+      askAgainAt: Number.POSITIVE_INFINITY,
       terminateAt: Number.POSITIVE_INFINITY,
       killAt: Number.POSITIVE_INFINITY,
     })
@@ -42,7 +48,7 @@ export class EndRequests {
   /** When the next deadline falls, on the clock of performance.now(). */
   get nextAt(): number {
     const times = [...this.watched.values()].map((w) =>
-      Math.min(w.isRequested ? w.terminateAt : w.timeoutAt, w.killAt),
+      w.isRequested ? Math.min(w.askAgainAt, w.terminateAt, w.killAt) : w.timeoutAt,
     )
     return Math.min(Number.POSITIVE_INFINITY, ...times)
   }
@@ -54,12 +60,14 @@ export class EndRequests {
     token: string | null,
     reason: string,
     by: string,
+    isAgain = false,
   ): Promise<void> {
     const watched = this.watched.get(worker)
     if (!watched || watched.task.id !== taskId || worker.id === null || !worker.backend) return
-    if (watched.isRequested && reason === 'release') return
+    if (watched.isRequested && reason === 'release' && !isAgain) return
     const isFirst = !watched.isRequested
     watched.isRequested = true
+    Object.assign(watched, { reason, by, askAgainAt: performance.now() + ASK_AGAIN_MS })
     if (isFirst) watched.terminateAt = performance.now() + GRACE_MS
     const { control } = this.link
     try {
@@ -89,9 +97,17 @@ export class EndRequests {
         worker.kill()
       } else if (now >= watched.terminateAt) {
         watched.terminateAt = Number.POSITIVE_INFINITY
+        watched.askAgainAt = Number.POSITIVE_INFINITY
         watched.killAt = now + GRACE_MS / 2
         await this.link.control.terminate(worker.backend!.pid)
+      } else if (watched.isRequested && now >= watched.askAgainAt) {
+        await this.askAgain(worker, watched)
       }
     }
+  }
+
+  /** A cancel that came between two statements hit neither. */
+  private askAgain(worker: WorkerProcess, { task, reason, by }: Watched): Promise<void> {
+    return this.request(worker, task.id, task.token, reason, by, true)
   }
 }

@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
+import { dropLargeRows } from '../database/large-rows.js'
 import { executeText, type StatementResult, submitStatement } from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
@@ -69,6 +70,7 @@ export class WorkerSession {
       if (error.code !== '42704') throw error
       return connect(SETTINGS)
     })
+    dropLargeRows(database.client)
     const session = new WorkerSession(database)
     await session.readDefaults()
     return session
