@@ -1,6 +1,6 @@
 import { sendCancelRequest } from '../database/cancel.js'
 import type { Emit } from '../events.js'
-import { EXIT_CONNECTION_LOST, EXIT_SESSION_ENDED } from '../worker/ipc.js'
+import { EXIT_CONNECTION_LOST, EXIT_REFUSED, EXIT_SESSION_ENDED } from '../worker/ipc.js'
 import type { Link } from './link.js'
 import type { WorkerProcess } from './worker-process.js'
 
@@ -49,7 +49,8 @@ export class Funeral {
   ): void {
     const isExpected = worker.isStopping || worker.isUnresponsive || isExcused
     const isHarmless =
-      code === 0 || code === EXIT_CONNECTION_LOST || (code === EXIT_SESSION_ENDED && worker.isDoubted)
+      [0, EXIT_CONNECTION_LOST, EXIT_REFUSED].includes(code ?? -1) ||
+      (code === EXIT_SESSION_ENDED && worker.isDoubted)
     this.dead.add({
       worker,
       isDeath: !isExpected && !isHarmless,

@@ -43,6 +43,18 @@ export class Housekeeping {
     this.wantedWake = wantsWake
     staffing.limit(tick.max_running)
     agenda.setDue(tick.next_due_ms)
+    for (const role of tick.due_roles) staffing.serve(role)
+    await this.obey(tick)
+  }
+
+  /** The same of a supervisor that stops: others must know that it lives, and cancels are still heard. */
+  async tickWhileStopping(): Promise<void> {
+    const { agenda, link, refused, stopPlan } = this.parts
+    agenda.tickIn(TICK_MS)
+    const tick = await link.control.tick(false, refused.names)
+    const failure = superseded(tick.schema_version)
+    if (failure) stopPlan.fail(failure)
+    if (!tick.is_registered) await link.enter()
     await this.obey(tick)
   }
 
@@ -51,11 +63,10 @@ export class Housekeeping {
     this.parts.agenda.tickIn(TICK_AFTER_NOTIFY_MS)
   }
 
-  private async obey({ rescued, due_roles, cancels }: Tick): Promise<void> {
-    const { ends, options, pool, staffing } = this.parts
+  private async obey({ rescued, cancels }: Tick): Promise<void> {
+    const { ends, options, pool } = this.parts
     if (rescued.length > 0)
       options.emit({ event: 'rescued', taskIds: rescued, reason: 'their supervisor or host was gone' })
-    for (const role of due_roles) staffing.serve(role)
     for (const { taskId, workerId, by } of cancels) {
       const worker = pool.byId(BigInt(workerId))
       if (worker) await ends.request(worker, BigInt(taskId), null, 'cancel', by)

@@ -124,18 +124,25 @@ export class Supervisor {
 
   private async round(): Promise<void> {
     const { agenda, ends, funeral, link, pool, staffing, stopPlan } = this.parts
-    if (link.control.database.lost) {
-      if (stopPlan.failure) return this.leaving.roundAlone()
-      throw link.control.database.lost
-    }
+    if (this.isAlone) return this.leaving.roundAlone()
+    if (link.control.database.lost) throw link.control.database.lost
     await funeral.hold()
     await ends.enforce(pool.busy)
-    if (stopPlan.isStopping) return this.leaving.round()
+    if (stopPlan.isStopping) {
+      await this.leaving.round()
+      if (agenda.isTickDue) await this.housekeeping.tickWhileStopping()
+      return
+    }
     if (agenda.isTickDue) await this.housekeeping.tick()
     staffing.keepWarm()
     this.announce()
     await this.housekeeping.prune()
     if (this.isReady) await this.leaving.consider()
+  }
+
+  /** We stop without a connection, for it would be of no use. */
+  private get isAlone(): boolean {
+    return this.parts.stopPlan.failure !== undefined && this.parts.link.control.database.lost !== undefined
   }
 
   /** Once: that the warm workers are connected and clean. */
@@ -156,7 +163,8 @@ export class Supervisor {
   private async pause(): Promise<void> {
     const { agenda, ends, funeral, pool, staffing, stopPlan } = this.parts
     const next = stopPlan.isStopping ? stopPlan.nextAt : Math.min(agenda.nextAt, pool.nextStartAt)
-    await agenda.pause(next, funeral.nextAt, ends.nextAt)
+    // without the server, neither the dead nor ends that are due can be attended to
+    await (this.isAlone ? agenda.pause(next) : agenda.pause(next, funeral.nextAt, ends.nextAt))
     if (agenda.takeDue() && !staffing.wakeOneOfEachRole()) agenda.tickSoon(0)
   }
 
