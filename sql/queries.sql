@@ -9,6 +9,12 @@ select
   current_setting('server_version_num')::integer as server_version,
   pg_is_in_recovery() as in_recovery;
 
+-- name: functions
+-- functions of ours, each with a state that changes when it is replaced, and whether something depends on it
+select p.oid::text || ' ' || p.xmin::text || ' ' || p.cmin::text as state, p.oid::regprocedure::text as signature,
+  exists (select from pg_depend d where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid) as is_held
+from pg_proc p where p.pronamespace = 'background_queue'::regnamespace;
+
 -- name: identity
 -- the server and database this queue was installed in, and those it finds itself in
 select q.system_identifier::text = c.system_identifier::text and q.database_oid = d.oid as is_same

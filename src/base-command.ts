@@ -102,7 +102,11 @@ export abstract class BaseCommand extends Command {
 
   /** The result alone on stdout: as JSON where asked, else as text. */
   protected print(json: unknown, text: string): void {
-    this.log(this.wantsJson ? toJson(json) : text)
+    this.log(this.wantsJson ? this.format(json) : text)
+  }
+
+  protected format(json: unknown): string {
+    return toJson(json)
   }
 
   /** Everything that is not the result goes to stderr. */
@@ -120,7 +124,7 @@ export abstract class BaseCommand extends Command {
     const failure = toQueueError(error, `${this.line} --help`)
     const { code, hint } = failure
     const message = hidePasswords(failure.message)
-    if (this.wantsJson) this.log(toJson({ error: { code, message, hint: hint ?? null } }))
+    if (this.wantsJson) this.log(this.format({ error: { code, message, hint: hint ?? null } }))
     else {
       this.note(`Error: ${plain(message)}`)
       if (hint) this.note(`Try this: ${plain(hint)}`)

@@ -394,7 +394,7 @@ begin
   update :"schema".pg_background_tasks t set end_requested = p_reason, end_requested_by = p_by
   where t.id = p_id and t.state = 'running' and t.worker_id = p_worker_id
     and (p_token is null or t.token_hash = sha256(convert_to(p_token, 'UTF8')))
-    and (t.end_requested is null or t.end_requested = 'release');
+    and (t.end_requested is null or t.end_requested in ('release', p_reason));
   return found;
 end $$;
 

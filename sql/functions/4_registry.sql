@@ -45,7 +45,8 @@ begin
   if not background_queue.worker_is_gone(p_worker_id) then
     return null;
   end if;
-  v_rescued := array(select background_queue.rescue(p_worker_id, p_is_death, p_reason));
+  v_rescued := array(select background_queue.rescue(p_worker_id, p_is_death and not exists (
+    select from background_queue.workers w where w.id = p_worker_id and w.supervisor_id = 0), p_reason));
   -- here and below: who buries the same one in a transaction that stays open keeps nobody waiting
   delete from background_queue.workers w
   where w.id = (select b.id from background_queue.workers b where b.id = p_worker_id for update skip locked) and not exists (
@@ -55,6 +56,12 @@ begin
   end if;
   return v_rescued;
 end $$;
+
+-- How long a supervisor that tells once a second that it lives may be silent (frozen, its host gone without a word)
+-- before others end its workers' backends. Too short is no danger, only a nuisance: what ran runs again.
+create or replace function background_queue.stale_after() returns interval language sql immutable as $$
+  select interval '5 s'
+$$;
 
 -- Bury the workers of supervisors that are gone or have not been seen for p_stale; the backend's absence stays the
 -- only proof. What has no worker at all is rescued too. Returns the ids that were rescued.
@@ -78,8 +85,11 @@ begin
   loop
     v_ids := background_queue.bury_worker(v_worker.id, false, 'The worker''s supervisor or host was gone');
     if v_ids is null then
-      -- a supervisor that only lost its connection comes back for its workers
-      perform background_queue.try_terminate(v_worker.backend_pid) where v_worker.is_stale;
+      -- a supervisor that only lost its connection comes back for its workers; one that we end is no death of its
+      -- task, and is taken from its supervisor, which could not know
+      if v_worker.is_stale and background_queue.try_terminate(v_worker.backend_pid) then
+        update background_queue.workers w set supervisor_id = 0 where w.id = v_worker.id;
+      end if;
     else
       rescued := rescued || v_ids;
       pruned := pruned + 1;
@@ -156,8 +166,14 @@ set enable_sort = off set jit = off as $$
 declare
   v_served text[];
   v_next timestamptz;
+  v_stale interval := background_queue.stale_after();
 begin
   perform set_config('synchronous_commit', 'off', true);
+  -- where we were frozen ourselves, or the server was, the others' silence proves nothing yet
+  if exists (select from background_queue.supervisors s
+             where s.id = p_supervisor_id and s.seen_at < clock_timestamp() - v_stale / 2) then
+    v_stale := interval '1 day';
+  end if;
   update background_queue.supervisors s set seen_at = clock_timestamp(), wants_wake = p_wants_wake
   where s.id = p_supervisor_id and (s.wants_wake <> p_wants_wake or s.seen_at < clock_timestamp() - interval '900 ms');
   select s.lanes into v_served from background_queue.supervisors s where s.id = p_supervisor_id;
@@ -165,7 +181,7 @@ begin
   settings_changed := background_queue.sync_lanes();
   role_settings := background_queue.role_settings();
   delete from background_queue.cooling c where c.until < clock_timestamp();
-  rescued := (background_queue.rescue_orphans('10 s')).rescued;
+  rescued := (background_queue.rescue_orphans(v_stale)).rescued;
   select coalesce(jsonb_agg(jsonb_build_object('taskId', c.task_id, 'workerId', c.worker_id, 'by', c.requested_by)), '[]')
   into cancels from background_queue.take_cancel_requests() c;
   select l.max_running into max_running from background_queue.lanes l where l.lane = '';
@@ -206,7 +222,7 @@ declare
   v_orphans record;
 begin
   select count(*) into before from :"schema".pg_background_tasks t where t.state = 'running';
-  select * into v_orphans from background_queue.rescue_orphans('10 s');
+  select * into v_orphans from background_queue.rescue_orphans(background_queue.stale_after());
   rescued := v_orphans.rescued;
   pruned := v_orphans.pruned;
   perform count(*) from background_queue.take_cancel_requests();

@@ -5,6 +5,7 @@ import { parseCount } from '../engine/count.js'
 import { parseDuration } from '../engine/duration.js'
 import { Supervisor } from '../engine/supervisor/supervisor.js'
 import { eventPrinter } from '../output/event-log.js'
+import { toJson } from '../output/json.js'
 
 export default class Work extends BaseCommand {
   static override summary = 'run tasks until stopped'
@@ -62,6 +63,11 @@ export default class Work extends BaseCommand {
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
       process.on(signal, () => supervisor.stop(signal))
     await supervisor.run()
+  }
+
+  /** One line for each object, as the events are, also for an error. */
+  protected override format(json: unknown): string {
+    return toJson(json, 0)
   }
 }
 

@@ -2,7 +2,9 @@ import type { Database, Row } from './database/database.js'
 import { notInstalled } from './database/errors.js'
 import { describeTarget } from './database/target.js'
 import { QueueError } from './errors.js'
-import { inSchema, type Migration, namedQuery, readFunctions, readMigrations } from './sql-files.js'
+import { keepOthersOut, LOCK_TIMEOUT_MS, patiently } from './install-locks.js'
+import { replaceFunctions } from './replace-functions.js'
+import { inSchema, type Migration, namedQuery, readMigrations } from './sql-files.js'
 
 export interface InstallOptions {
   /** default: where the queue stands, or public */
@@ -11,7 +13,7 @@ export interface InstallOptions {
   grantEnqueue?: string[]
   revokeEnqueue?: string[]
   /** default 20 s */
-  lockTimeoutMs?: number
+  patienceMs?: number
   /** for tests of upgrades: stop at this version */
   toVersion?: number
 }
@@ -23,8 +25,6 @@ export interface InstallReport {
   to: number
   applied: string[]
 }
-
-const LOCK_TIMEOUT_MS = 20_000
 
 interface Installation extends Row {
   extension: string | null
@@ -38,16 +38,36 @@ interface Installation extends Row {
 /** The version of the schema that this program brings. */
 export const schemaVersion = (): number => readMigrations().at(-1)!.version
 
+/** NEWER_SCHEMA: the queue is a newer program's. */
+export class NewerSchemaError extends QueueError {
+  readonly found: number
+
+  constructor(found: number, known: number) {
+    super('NEWER_SCHEMA', `The queue has schema version ${found}, this program knows ${known}`, {
+      hint: 'npm install --global pg-background-queue@latest',
+    })
+    this.found = found
+  }
+}
+
 /**
  * Brings the queue in this database to this version, in one transaction that waits for any other install.
  * Errors: EXTENSION_PRESENT, NEWER_SCHEMA, OTHER_SCHEMA, SERVER_TOO_OLD, READ_ONLY, NOT_ALLOWED.
  */
 export async function install(database: Database, options: InstallOptions = {}): Promise<InstallReport> {
   refuseServer(await database.one<Installation>(namedQuery('installation')))
+  try {
+    return await patiently(() => attempt(database, options), options.patienceMs)
+  } catch (error) {
+    throw explain(error, database)
+  }
+}
+
+async function attempt(database: Database, options: InstallOptions): Promise<InstallReport> {
   await database.query('begin isolation level read committed read write')
   try {
     // one install at a time; readers of the queue, and whoever takes this lock, may make us wait, but not for ever
-    await database.query(`set local lock_timeout = ${options.lockTimeoutMs ?? LOCK_TIMEOUT_MS}`)
+    await database.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`)
     await database.query(`select pg_advisory_xact_lock(hashtext('background_queue.install'))`)
     await database.query(`set local search_path = pg_catalog`)
     await database.query(`set local check_function_bodies = off`)
@@ -56,7 +76,7 @@ export async function install(database: Database, options: InstallOptions = {}):
     return report
   } catch (error) {
     if (!database.lost) await database.query('rollback').catch(() => undefined)
-    throw explain(error, database)
+    throw error
   }
 }
 
@@ -67,22 +87,16 @@ async function migrate(database: Database, options: InstallOptions): Promise<Ins
     (m) => m.version <= (options.toVersion ?? Number.POSITIVE_INFINITY),
   )
   const to = migrations.at(-1)!.version
-  if (before && before.version > to) {
-    throw new QueueError(
-      'NEWER_SCHEMA',
-      `The queue has schema version ${before.version}, this program knows ${to}`,
-      {
-        hint: 'npm install --global pg-background-queue@latest',
-      },
-    )
-  }
+  if (before && before.version > to) throw new NewerSchemaError(before.version, to)
   const missing = migrations.filter((m) => m.version > (before?.version ?? 0))
   await (before ? becomeOwner(database) : createSchema(database, schema))
+  if (before) await keepOthersOut(database, schema)
   for (const migration of missing) await apply(database, migration, schema)
-  await database.query(inSchema(readFunctions(), schema))
+  await replaceFunctions(database, schema)
   await recordIdentity(database)
   await database.query('select background_queue.sync_lanes()')
   await changeRights(database, options)
+  await database.query(`select pg_notify('background_queue', 'installed')`)
   return { schema, from: before?.version ?? null, to, applied: missing.map((m) => m.name) }
 }
 
@@ -168,15 +182,7 @@ export async function requireInstalled(database: Database): Promise<string> {
       },
     )
   }
-  if (found.version > known) {
-    throw new QueueError(
-      'NEWER_SCHEMA',
-      `The queue has schema version ${found.version}, this program knows ${known}`,
-      {
-        hint: 'npm install --global pg-background-queue@latest',
-      },
-    )
-  }
+  if (found.version > known) throw new NewerSchemaError(found.version, known)
   return found.schema
 }
 

@@ -177,6 +177,17 @@ test.each([1, 2])('brings version %i to what a fresh install gives, and keeps it
   expect(upgraded).toEqual(await catalog(owner))
 })
 
+test('leaves no function as an older version had it, also one that cannot be replaced in place', async () => {
+  await install(owner)
+  const fresh = await catalog(owner)
+  await owner.query(`create function background_queue.leftover() returns integer language sql as 'select 1';
+    drop function background_queue.load();
+    create function background_queue.load(out something text) language sql as 'select null::text';
+    create or replace function background_queue.waiting_roles() returns oid[] language sql as 'select null::oid[]'`)
+  await install(owner)
+  expect(await catalog(owner)).toEqual(fresh)
+})
+
 test('refuses a schema that is newer than this program', async () => {
   await install(owner)
   await owner.query(`insert into background_queue.migrations (version, name) values (99, '0099_later')`)

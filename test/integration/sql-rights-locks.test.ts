@@ -129,7 +129,7 @@ test('gives an install up, and passes by in ensure-workers, whatever advisory lo
     [`background_queue.ensure ${hostname()}`],
   )
   try {
-    await expect(install(db.owner, { lockTimeoutMs: 100 })).rejects.toMatchObject({ code: 'LOCKED' })
+    await expect(install(db.owner, { patienceMs: 100 })).rejects.toMatchObject({ code: 'LOCKED' })
     const target = db.target()
     const options = { target, program: '', workArguments: [], logFile: '', turnWithinMs: 100 }
     expect(await ensureWorkers(db.owner, options)).toMatchObject({ due: 0n, started: 0 })

@@ -92,6 +92,31 @@ test.each([
   expect(await stop(work)).toBe(0)
 })
 
+test('four restarts of the server under a task, fast and at once in turn, are no fault of the task', async () => {
+  await ask('truncate ledger')
+  const work = await startWork(['--concurrency', '1'], { url: server.url })
+  const [row] = await ask<{ id: bigint }>(
+    `select pg_background_enqueue('insert into ledger select 1 from pg_sleep(1)') as id`,
+  )
+  for (let n = 0; n < 4; n++) {
+    await waitFor('its next run', () => eventsOf(work, 'claimed').length > n)
+    if (n % 2 === 0) await stopEmbedded({ home })
+    else process.kill(server.pid, 'SIGQUIT')
+    await waitFor('the loss', () => eventsOf(work, 'database_lost').length > n)
+    await start()
+  }
+  const task = await waitFor('the task to be finished', async () => {
+    const [found] = await ask<Record<string, unknown>>(
+      'select state, worker_deaths, retry_count from pg_background_tasks where id = $1',
+      [row!.id],
+    )
+    return found!.state === 'finished' && found
+  })
+  expect(task).toMatchObject({ worker_deaths: 0, retry_count: 0 })
+  expect(await ask('select n from ledger')).toEqual([{ n: 1 }])
+  expect(await stop(work)).toBe(0)
+})
+
 test('survives the crash of a backend, after which the server restarts all others', async () => {
   await ask('truncate ledger')
   const work = await startWork(['--concurrency', '2'], { url: server.url })

@@ -42,6 +42,24 @@ test('SIGTERM releases a task that outlasts --shutdown-timeout: pending, no retr
   expect(eventsOf(work, 'released')).toMatchObject([{ task_id: Number(id) }])
 })
 
+test('while it stops it still tells others that it lives, and hears a cancel', async () => {
+  const work = await queue.work(['--concurrency', '1'])
+  const id = await queue.enqueue(LONG)
+  await holderOf(queue, id)
+  work.child.kill('SIGTERM')
+  await work.event((e) => e.event === 'stopping')
+  const { seen_at: asked } = await queue.db.owner.one('select seen_at from background_queue.supervisors')
+  const isSeen = `select count(*) from background_queue.supervisors where seen_at > $1::timestamptz + interval '2 s'`
+  await waitFor(
+    'its next signs of life',
+    async () => (await queue.db.owner.one(isSeen, [asked])).count === 1n,
+    6000,
+  )
+  await queue.db.owner.query('select pg_background_cancel($1)', [id])
+  await queue.reaches(id, 'cancelled', 3000)
+  expect(await work.exit()).toBe(0)
+})
+
 test('a second signal releases at once', async () => {
   const work = await queue.work(['--concurrency', '1'])
   const id = await queue.enqueue(LONG)

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import pg from 'pg'
 import type { QueueError } from '../errors.js'
 import { translateError } from './errors.js'
@@ -44,11 +45,20 @@ export class Database {
   /** what the start of the session has set besides `settings`; the server's own values stand behind a pooler */
   readonly identity: Record<string, string>
   lost: Error | undefined
+  /** SQLSTATE of the last error that was not followed by an answer: of a session that the server ends, why it does. */
+  lastWord: string | undefined
 
   private constructor(client: pg.Client, target: ConnectionTarget, applicationName: string) {
     this.client = client
     this.target = target
     this.identity = { application_name: applicationName, client_encoding: 'UTF8' }
+    const { connection } = client as unknown as { connection: EventEmitter }
+    connection.on('errorMessage', ({ code }: { code?: string }) => {
+      this.lastWord = code
+    })
+    connection.on('readyForQuery', () => {
+      this.lastWord = undefined
+    })
     client.on('error', (error) => {
       this.lost ??= error
     })

@@ -41,6 +41,11 @@ class DiscardingQuery extends pg.Query {
   }
 }
 
+/** Whether what the server answers now is the result of a task's statement. */
+export function isDiscarding(client: pg.Client): boolean {
+  return (client as unknown as { _getActiveQuery(): unknown })._getActiveQuery() instanceof DiscardingQuery
+}
+
 /** Sends one statement of a task; the next may be sent before it is answered. */
 export function submitStatement(client: pg.Client, text: string): Promise<StatementResult> {
   const query = new DiscardingQuery(text)

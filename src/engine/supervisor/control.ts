@@ -9,6 +9,7 @@ import type { Backend } from '../worker/ipc.js'
 import { findRightsWarnings } from './rights-warnings.js'
 
 export interface Tick extends Record<string, unknown> {
+  schema_version: number
   is_registered: boolean
   max_running: number
   due_roles: string[]
@@ -36,7 +37,8 @@ const SETTINGS = {
   default_transaction_read_only: 'off',
   statement_timeout: '0',
   lock_timeout: '0',
-  idle_in_transaction_session_timeout: '0',
+  // frozen in a transaction, we would hold its locks for ever
+  idle_in_transaction_session_timeout: '10000',
   search_path: OWN_SEARCH_PATH,
 }
 
@@ -133,12 +135,26 @@ export class Control {
 
   tick(wantsWake: boolean, refusedRoles: string[]): Promise<Tick> {
     return this.exclusive(() =>
-      this.database.one<Tick>('select * from background_queue.tick($1, $2, $3)', [
-        this.supervisorId,
-        wantsWake,
-        refusedRoles,
-      ]),
+      this.database.one<Tick>(
+        `select t.*, (select max(m.version) from background_queue.migrations m) as schema_version
+         from background_queue.tick($1, $2, $3) t`,
+        [this.supervisorId, wantsWake, refusedRoles],
+      ),
     )
+  }
+
+  /** Of the queue as it is now, whatever the functions of a newer program are; undefined where even that is gone. */
+  async schemaVersion(): Promise<number | undefined> {
+    try {
+      const row = await this.exclusive(() =>
+        this.database.one<{ version: number }>(
+          'select max(version) as version from background_queue.migrations',
+        ),
+      )
+      return row.version
+    } catch {
+      return undefined
+    }
   }
 
   /** A setting of this role or database was reset: this session still has it, a new one would not. */

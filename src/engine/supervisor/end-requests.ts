@@ -1,5 +1,5 @@
 import type { RunningTask } from '../worker/ipc.js'
-import type { Control } from './control.js'
+import type { Link } from './link.js'
 import type { WorkerProcess } from './worker-process.js'
 
 /** How long a cancelled statement may go on before its backend is ended, and then its process. */
@@ -10,19 +10,20 @@ interface Watched {
   task: RunningTask
   timeoutAt: number
   isRequested: boolean
+  reason: string
+  by: string
+  askAgainAt: number
   terminateAt: number
   killAt: number
 }
 
 /** Ends of running attempts: time-outs, cancels and releases; first asked for, then forced. */
 export class EndRequests {
-  private readonly control: Control
-  private readonly watched: Map<WorkerProcess, Watched>
+  private readonly link: Link
+  private readonly watched = new Map<WorkerProcess, Watched>()
 
-  /** previous: of the connection that was lost; its tasks still run */
-  constructor(control: Control, previous?: EndRequests) {
-    this.control = control
-    this.watched = previous?.watched ?? new Map()
+  constructor(link: Link) {
+    this.link = link
   }
 
   watch(worker: WorkerProcess, task: RunningTask): void {
@@ -32,6 +33,9 @@ export class EndRequests {
       task,
       timeoutAt,
       isRequested: false,
+      reason: '',
+      by: '',
+      askAgainAt: Number.POSITIVE_INFINITY,
       terminateAt: Number.POSITIVE_INFINITY,
       killAt: Number.POSITIVE_INFINITY,
     })
@@ -44,7 +48,7 @@ export class EndRequests {
   /** When the next deadline falls, on the clock of performance.now(). */
   get nextAt(): number {
     const times = [...this.watched.values()].map((w) =>
-      Math.min(w.isRequested ? w.terminateAt : w.timeoutAt, w.killAt),
+      w.isRequested ? Math.min(w.askAgainAt, w.terminateAt, w.killAt) : w.timeoutAt,
     )
     return Math.min(Number.POSITIVE_INFINITY, ...times)
   }
@@ -56,18 +60,21 @@ export class EndRequests {
     token: string | null,
     reason: string,
     by: string,
+    isAgain = false,
   ): Promise<void> {
     const watched = this.watched.get(worker)
     if (!watched || watched.task.id !== taskId || worker.id === null || !worker.backend) return
-    if (watched.isRequested && reason === 'release') return
+    if (watched.isRequested && reason === 'release' && !isAgain) return
     const isFirst = !watched.isRequested
     watched.isRequested = true
+    Object.assign(watched, { reason, by, askAgainAt: performance.now() + ASK_AGAIN_MS })
     if (isFirst) watched.terminateAt = performance.now() + GRACE_MS
+    const { control } = this.link
     try {
-      await this.control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
+      await control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
     } catch (error) {
       if (isFirst) this.postpone(watched)
-      if (this.control.database.lost) throw error
+      if (control.database.lost) throw error
     }
   }
 
@@ -85,14 +92,22 @@ export class EndRequests {
       const watched = this.watched.get(worker)
       if (!watched) continue
       if (!watched.isRequested && now >= watched.timeoutAt) {
-        await this.request(worker, watched.task.id, watched.task.token, 'timeout', this.control.role)
+        await this.request(worker, watched.task.id, watched.task.token, 'timeout', this.link.control.role)
       } else if (now >= watched.killAt) {
         worker.kill()
       } else if (now >= watched.terminateAt) {
         watched.terminateAt = Number.POSITIVE_INFINITY
+        watched.askAgainAt = Number.POSITIVE_INFINITY
         watched.killAt = now + GRACE_MS / 2
-        await this.control.terminate(worker.backend!.pid)
+        await this.link.control.terminate(worker.backend!.pid)
+      } else if (watched.isRequested && now >= watched.askAgainAt) {
+        await this.askAgain(worker, watched)
       }
     }
+  }
+
+  /** A cancel that came between two statements hit neither. */
+  private askAgain(worker: WorkerProcess, { task, reason, by }: Watched): Promise<void> {
+    return this.request(worker, task.id, task.token, reason, by, true)
   }
 }

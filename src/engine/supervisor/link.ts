@@ -1,21 +1,18 @@
+import { isPassing } from '../database/passing.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Emit } from '../events.js'
+import type { Backend } from '../worker/ipc.js'
 import { Control, type Registration } from './control.js'
 import { reconnect } from './reconnect.js'
+import type { WorkerProcess } from './worker-process.js'
 
-/**
- * What passes by itself: https://www.postgresql.org/docs/current/errcodes-appendix.html classes of rollbacks, resources,
- * locks, intervention, system and internal errors.
- */
-const PASSING_CLASSES = new Set(['40', '53', '55', '57', '58', 'XX'])
-const PASSING_CODES = new Set(['SERVER_UNREACHABLE', 'NOT_INSTALLED', 'READ_ONLY', 'POOL_EXHAUSTED'])
 /** A connection that is lost so soon again is not tried at once. */
 const BREATHER_MS = 1000
 
 export interface LinkHooks {
   emit: Emit
-  /** before it is registered: what stands on the connection is made anew */
-  onAttach(control: Control): void
+  /** before it is registered */
+  onAttach(): void
   onNotification(payload: string): void
   onLost(): void
 }
@@ -25,14 +22,16 @@ export class Link {
   control!: Control
   private readonly target: ConnectionTarget
   private readonly registration: Registration
+  private readonly setsRole: boolean
   private readonly hooks: LinkHooks
   private supervisorId: bigint | undefined
   private isReachable = true
   private recoveredAt = Number.NEGATIVE_INFINITY
 
-  constructor(target: ConnectionTarget, registration: Registration, hooks: LinkHooks) {
+  constructor(target: ConnectionTarget, registration: Registration, setsRole: boolean, hooks: LinkHooks) {
     this.target = target
     this.registration = registration
+    this.setsRole = setsRole
     this.hooks = hooks
   }
 
@@ -53,12 +52,17 @@ export class Link {
     this.supervisorId = await this.control.register(this.registration, this.supervisorId)
   }
 
+  /** A worker counts, and may claim, from here on. */
+  registerWorker({ pid, role }: WorkerProcess, backend: Backend, secret: string): Promise<bigint> {
+    return this.control.registerWorker(this.registration.host, pid, role, this.setsRole, backend, secret)
+  }
+
   /** Whether an error means that the connection is gone, or of no use; then it is closed. */
   async isLost(error: Error): Promise<boolean> {
     if (this.control.database.lost) return true
     // a server that shuts down answers once more before it closes the connection; a queue that is gone does not come back
-    const { code = '' } = error as { code?: string }
-    if (!PASSING_CODES.has(code) && !PASSING_CLASSES.has(code.slice(0, 2))) return false
+    const isStandby = (error as { code?: string }).code === 'READ_ONLY'
+    if (!isPassing(error) && !isStandby) return false
     await this.control.close()
     return true
   }
@@ -85,7 +89,7 @@ export class Link {
 
   private async attach(control: Control): Promise<void> {
     this.control = control
-    this.hooks.onAttach(control)
+    this.hooks.onAttach()
     control.database.onNotification((payload) => this.hooks.onNotification(payload))
     control.database.onNotice((notice) => this.hooks.emit({ event: 'warning', message: notice.message }))
     control.database.onLost(() => this.hooks.onLost())

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
+import { NewerSchemaError } from '../migrator.js'
 import { Control } from './control.js'
 
 /** What a database that comes back would not say; a minute of it means that it will not come back. */
@@ -10,7 +11,6 @@ const LASTING = new Set([
   'NOT_INSTALLED',
   'NOT_OWNER',
   'OTHER_DATABASE',
-  'NEWER_SCHEMA',
   'OLDER_SCHEMA',
 ])
 const LASTING_LIMIT_MS = 60_000
@@ -18,7 +18,7 @@ const LOOK_EVERY_MS = 100
 const FIRST_DELAY_MS = 100
 const LAST_DELAY_MS = 3000
 
-/** Tries for as long as it takes; undefined once `isPointless`. Errors: a lasting one that lasted a minute. */
+/** Tries for as long as it takes; undefined once `isPointless`. Errors: NEWER_SCHEMA, a lasting one that lasted a minute. */
 export async function reconnect(
   target: ConnectionTarget,
   isPointless: () => boolean,
@@ -30,6 +30,7 @@ export async function reconnect(
     try {
       return await Control.open(target)
     } catch (error) {
+      if (error instanceof NewerSchemaError) throw error
       const isLasting = error instanceof QueueError && LASTING.has(error.code)
       lastingSince = isLasting ? (lastingSince ?? performance.now()) : undefined
       if (lastingSince !== undefined && performance.now() - lastingSince > LASTING_LIMIT_MS) throw error

@@ -1,12 +1,13 @@
+import { TICK_MS } from './agenda.js'
 import type { WorkerPool } from './worker-pool.js'
 
 const SURPLUS_IDLE_MS = 60_000
 const MAX_SLOTS = 64
 
 export interface StaffingOptions {
-  concurrency: number | undefined
-  warm: number | undefined
-  setsRole: boolean
+  concurrency?: number | undefined
+  warm?: number | undefined
+  runAs: 'login' | 'set-role'
 }
 
 /** Who works for whom: how many workers there are, for which roles, and who is woken or has to go. */
@@ -16,6 +17,7 @@ export class Staffing {
   private readonly options: StaffingOptions
   /** the supervisor's own role */
   private readonly ownRole: () => string
+  private fullSince: number | undefined
 
   constructor(pool: WorkerPool, options: StaffingOptions, ownRole: () => string) {
     this.pool = pool
@@ -45,6 +47,17 @@ export class Staffing {
   /** No slot is free or could be made: every worker that may be there is busy. */
   get isFull(): boolean {
     return this.pool.active.length >= this.slots && this.pool.active.every((w) => w.state === 'busy')
+  }
+
+  /** For a tick or more: enqueuers need not wake us, for every worker looks by itself. To be asked once a tick. */
+  wantsWake(): boolean {
+    this.fullSince = this.isFull ? (this.fullSince ?? performance.now()) : undefined
+    return this.fullSince === undefined || performance.now() - this.fullSince < TICK_MS / 2
+  }
+
+  /** At the last tick. */
+  get wasFull(): boolean {
+    return this.fullSince !== undefined
   }
 
   keepWarm(): void {
@@ -80,7 +93,7 @@ export class Staffing {
 
   /** A worker that sets roles logs in as we do, whatever role is waiting. */
   private start(role: string): void {
-    const login = this.options.setsRole ? this.ownRole() : role
+    const login = this.options.runAs === 'set-role' ? this.ownRole() : role
     if (this.pool.mayStart(login)) this.pool.start(login)
   }
 }

@@ -5,6 +5,8 @@ const LOOK_EVERY_MS = 200
 export class StopPlan {
   reason = ''
   isAnnounced = false
+  /** why no connection may be of use any more */
+  failure: Error | undefined
   private readonly timeoutMs: number
   private requests = 0
   private deadline = Number.POSITIVE_INFINITY
@@ -21,6 +23,18 @@ export class StopPlan {
     } else {
       this.deadline = Math.min(this.deadline, performance.now())
     }
+  }
+
+  /** A first request that is to end with this error. */
+  fail(failure: Error): void {
+    if (this.failure) return
+    this.failure = failure
+    if (!this.isStopping) this.request(failure.message)
+  }
+
+  /** What the run has to end with; a stop that was asked for before stays clean. */
+  get exitError(): Error | undefined {
+    return this.failure?.message === this.reason ? this.failure : undefined
   }
 
   get isStopping(): boolean {

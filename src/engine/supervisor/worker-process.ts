@@ -39,6 +39,11 @@ export class WorkerProcess {
   isDoubted = false
   idleSince = performance.now()
   exitReason = ''
+  /** calls since its last word */
+  unanswered = 0
+  hasSpoken = false
+  /** it was ended because it did not answer */
+  isUnresponsive = false
 
   constructor(role: string, target: ConnectionTarget, listener: WorkerProcessListener) {
     this.role = role
@@ -50,6 +55,8 @@ export class WorkerProcess {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
     this.process.on('message', (messages) => {
+      this.unanswered = 0
+      this.hasSpoken = true
       for (const message of messages as FromWorker[]) listener.onMessage(this, message)
     })
     this.process.on('error', () => undefined)
@@ -62,6 +69,19 @@ export class WorkerProcess {
 
   send(message: ToWorker): void {
     if (this.process.connected) this.process.send(message, () => undefined)
+  }
+
+  /** Its answer is a message without content. */
+  call(): void {
+    this.unanswered++
+    this.send({ type: 'call' })
+  }
+
+  /** SIGKILL also ends a process that is stopped. */
+  killUnresponsive(seconds: number): void {
+    this.isUnresponsive = true
+    this.exitReason = `did not respond for ${seconds} s, so its process was killed`
+    this.process.kill('SIGKILL')
   }
 
   stop(): void {

@@ -1,14 +1,20 @@
 /** The program of a worker's process, forked by the supervisor. It loads nothing but `pg` and the loop. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Database } from '../database/database.js'
 import type { ConnectionTarget } from '../database/target.js'
 import {
   EXIT_CONNECTION_LOST,
   EXIT_REFUSED,
+  EXIT_SESSION_ENDED,
   type FromWorker,
   type ToWorker,
   WORKER_TARGET_ENV,
 } from './ipc.js'
 import { WorkerSession } from './session.js'
 import { Worker } from './worker.js'
+
+/** Between a server's last word and the end of the connection. */
+const CLOSING_MS = 100
 
 function report(messages: FromWorker[]): void {
   if (process.connected) process.send!(messages)
@@ -35,11 +41,15 @@ async function main(): Promise<void> {
   const begin = (workerId: bigint, secret: string): void => {
     worker = new Worker(session, target, { workerId, secret, report })
     report([{ type: 'ready' }])
-    worker.work().then(() => leave(session), fail)
+    worker.work().then(
+      () => leave(session),
+      (error) => fail(error, session),
+    )
   }
   process.on('message', (message: ToWorker) => {
     if (message.type === 'register') begin(message.workerId, message.secret)
     else if (message.type === 'wake') worker?.wake()
+    else if (message.type === 'call') report([])
     else stop()
   })
   const session = await WorkerSession.open(target)
@@ -62,10 +72,22 @@ const REFUSALS = new Set([
   '42501',
 ])
 
-function fail(error: unknown): void {
+/** A server that goes down or has no room does not mean this session alone, and a pooler's word is not its own. */
+const ENDS_OF_MANY = /^(08|53|57P02|57P03)/
+
+async function fail(error: unknown, session?: WorkerSession): Promise<void> {
   const { code = '', message } = error as { code?: string; message: string }
   report([{ type: 'refused', code, message }])
-  process.exit(REFUSALS.has(code) ? EXIT_REFUSED : EXIT_CONNECTION_LOST)
+  if (REFUSALS.has(code)) process.exit(EXIT_REFUSED)
+  process.exit((await wasEnded(session?.database)) ? EXIT_SESSION_ENDED : EXIT_CONNECTION_LOST)
 }
 
-main().catch(fail)
+/** Whether the server said a last word to this session before the connection closed. */
+async function wasEnded(database: Database | undefined): Promise<boolean> {
+  const word = database?.lastWord
+  if (!database || word === undefined) return false
+  if (!database.lost) await sleep(CLOSING_MS)
+  return database.lost !== undefined && !ENDS_OF_MANY.test(word)
+}
+
+main().catch((error) => fail(error))

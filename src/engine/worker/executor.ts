@@ -9,6 +9,7 @@ import {
 } from '../database/statement.js'
 import type { Claim } from './claim.js'
 import type { TaskError } from './ipc.js'
+import { OwnStatementError, ours, persist } from './own-statement.js'
 import {
   findTransactionControl,
   isReindex,
@@ -67,14 +68,14 @@ export async function execute(session: WorkerSession, claim: Claim): Promise<Sta
   if (claim.mode === 'autocommit' || claim.statementsDone > 0) return runOutside(session, claim)
   try {
     return await repeat(session, async (isAgain) => {
-      if (isAgain) await renew(session, claim)
+      if (isAgain) await ours(renew(session, claim))
       return runInside(session, claim)
     })
   } catch (error) {
     if (session.database.lost) throw error
     if (session.isInTransaction) await session.rollback()
     if (claim.mode !== 'auto' || !(await mustRunOutside(error as ServerError, claim))) throw error
-    await renew(session, claim)
+    await ours(renew(session, claim))
     return runOutside(session, claim)
   }
 }
@@ -91,7 +92,7 @@ async function repeat<T>(session: WorkerSession, run: (isAgain: boolean) => Prom
       return await run(commits > 1)
     } catch (error) {
       if (!(error instanceof ConflictError)) throw error
-      if (commits === MOST_COMMITS) throw error.cause
+      if (commits === MOST_COMMITS) throw new OwnStatementError(error.cause as Error)
       if (session.isInTransaction) await session.rollback()
       // two that run in step would collide again and again
       await sleep(Math.random() * Math.min(2 ** commits, LONGEST_PAUSE_MS))
@@ -101,9 +102,10 @@ async function repeat<T>(session: WorkerSession, run: (isAgain: boolean) => Prom
 
 async function commitWith(session: WorkerSession, text: string, values: unknown[]): Promise<void> {
   try {
-    await session.commitWith(text, values)
+    await ours(session.commitWith(text, values))
   } catch (error) {
-    throw isSerializationConflict(error as ServerError) ? new ConflictError('', { cause: error }) : error
+    const { cause } = error as Error
+    throw isSerializationConflict((cause ?? error) as ServerError) ? new ConflictError('', { cause }) : error
   }
 }
 
@@ -121,14 +123,14 @@ function transactionControl(command: string): FinalTaskError {
 
 /** The task's SQL and its finish in one transaction. */
 async function runInside(session: WorkerSession, claim: Claim): Promise<StatementResult> {
-  await session.begin(claim.isolation)
+  await ours(session.begin(claim.isolation))
   let result: StatementResult
   try {
     result = await session.runLast(claim.sql)
   } catch (error) {
     if (!isSeveralCommands(error as ServerError)) throw error
     await session.rollback()
-    await session.begin(claim.isolation)
+    await ours(session.begin(claim.isolation))
     result = await runSeveral(session, claim)
   }
   if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
@@ -176,7 +178,7 @@ async function runOutside(session: WorkerSession, claim: Claim): Promise<Stateme
       isLast ? [FINISH, [claim.id, claim.token, r.rows, r.tag]] : [STEP, [claim.id, claim.token, index + 1]]
     result = await located(statement, runRecorded(session, claim, statement, record))
   }
-  if (first >= statements.length) await session.own(FINISH, [claim.id, claim.token, null, null])
+  if (first >= statements.length) await ours(persist(session, FINISH, [claim.id, claim.token, null, null]))
   return result
 }
 
@@ -184,7 +186,7 @@ async function runOutside(session: WorkerSession, claim: Claim): Promise<Stateme
 async function resume(session: WorkerSession, claim: Claim, statements: Statement[]): Promise<number> {
   const done = statements.slice(0, claim.statementsDone)
   if (!done.every((s) => isSetting(s) || leavesNoSessionState(s))) {
-    await session.own('select background_queue.restart($1, $2)', [claim.id, claim.token])
+    await ours(session.own('select background_queue.restart($1, $2)', [claim.id, claim.token]))
     return 0
   }
   for (const statement of done.filter(isSetting)) await session.run(statement.text)
@@ -204,7 +206,7 @@ async function runRecorded(
   if (!isBare) {
     try {
       return await repeat(session, async () => {
-        await session.begin(claim.isolation)
+        await ours(session.begin(claim.isolation))
         const result = await session.runLast(statement.text)
         if (!session.isInTransaction) throw transactionControl(result.tag ?? '')
         await commitWith(session, ...record(result))
@@ -221,7 +223,7 @@ async function runRecorded(
     await session.rollback()
     throw transactionControl(result.tag ?? '')
   }
-  await session.own(...record(result))
+  await ours(persist(session, ...record(result)))
   return result
 }
 

@@ -4,6 +4,8 @@ import type { BackendKey } from '../database/database.js'
 export type ToWorker =
   | { type: 'register'; workerId: bigint; secret: string }
   | { type: 'wake' }
+  /** to be answered with no message at all: whether the process runs */
+  | { type: 'call' }
   /** claim nothing more, end what runs, leave */
   | { type: 'stop' }
 
@@ -54,6 +56,10 @@ export interface TaskError {
 /** The environment in which a worker's process finds where to connect; never on a command line. */
 export const WORKER_TARGET_ENV = 'PGBQ_WORKER_TARGET'
 
-/** Exit codes of a worker's process: the connection is gone; the login was refused. */
+/**
+ * Exit codes of a worker's process: the connection is gone, or of no use any more; the server said that it ends
+ * the session; the login was refused.
+ */
 export const EXIT_CONNECTION_LOST = 75
+export const EXIT_SESSION_ENDED = 76
 export const EXIT_REFUSED = 77

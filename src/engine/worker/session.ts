@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
+import { dropLargeRows } from '../database/large-rows.js'
 import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import { executeText, type StatementResult, submitStatement } from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
@@ -76,6 +77,7 @@ export class WorkerSession {
     // of our own role, the supervisor has seen to it
     if (target.isOtherRole) await refuseTransactionPooler(database)
     const guards = await putInForce(database, { ...SETTINGS, ...SETTINGS_14 })
+    dropLargeRows(database.client)
     const session = new WorkerSession(database, guards)
     await session.readDefaults()
     return session

@@ -5,6 +5,7 @@ import { QueueError } from '../errors.js'
 import { type Claim, type ClaimRow, toClaim } from './claim.js'
 import { execute, FinalTaskError } from './executor.js'
 import type { Ending, FromWorker, RunningTask, TaskError } from './ipc.js'
+import { OwnStatementError, persist } from './own-statement.js'
 import type { WorkerSession } from './session.js'
 
 const CLAIM = 'select * from background_queue.claim($1, $2)'
@@ -29,6 +30,8 @@ export class Worker {
   private ended: FromWorker | undefined
   private isOrphan = false
   private isRunning = false
+  /** why the session is not trusted with another task */
+  private mistrust: Error | undefined
   private wakeUp: (() => void) | undefined
   private isWakePending = false
 
@@ -44,6 +47,7 @@ export class Worker {
   async work(): Promise<void> {
     try {
       while (!this.isStopping) {
+        if (this.mistrust) throw this.mistrust
         const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
         const claim = toClaim(row!)
         if (claim) await this.runTask(claim)
@@ -124,9 +128,10 @@ export class Worker {
   /** Records the attempt's end before anything else is claimed, so that a late cancel cannot hit the next task. */
   private async recordFailure(claim: Claim, error: Error): Promise<Omit<Ending, 'durationMs'>> {
     const taskError = toTaskError(error)
+    if (error instanceof OwnStatementError && !error.isHarmless) this.mistrust = error
     if (this.session.isInTransaction) await this.session.rollback()
     try {
-      const row = await this.record(claim, taskError)
+      const row = await this.record(claim, error, taskError)
       return { state: row!.state, rows: null, tag: null, error: taskError }
     } catch (failure) {
       if (failure instanceof QueueError && failure.code === 'CLAIM_LOST') {
@@ -136,19 +141,21 @@ export class Worker {
     }
   }
 
-  /** A cancel meant for the task may arrive while its end is recorded: record it again. */
-  private async record(claim: Claim, error: TaskError): Promise<{ state: Ending['state'] } | undefined> {
-    const [text, detail] = this.isOrphan
-      ? [RELEASE, 'The supervisor of the worker was gone']
-      : [FAIL, JSON.stringify(error)]
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.session.own<{ state: Ending['state'] }>(text, [claim.id, claim.token, detail])
-      } catch (failure) {
-        if ((failure as { code?: string }).code !== '57014' || tries === 5) throw failure
-        if (this.session.isInTransaction) await this.session.rollback()
-      }
-    }
+  /** What is not the task's fault gives it back; an end that was asked for decides in either case. */
+  private record(
+    { id, token }: Claim,
+    error: Error,
+    taskError: TaskError,
+  ): Promise<{ state: Ending['state'] } | undefined> {
+    if (this.isOrphan)
+      return persist(this.session, RELEASE, [id, token, 'The supervisor of the worker was gone'])
+    if (error instanceof OwnStatementError)
+      return persist(this.session, RELEASE, [
+        id,
+        token,
+        `A statement of the queue beside the task's failed: ${error.message}`,
+      ])
+    return persist(this.session, FAIL, [id, token, JSON.stringify(taskError)])
   }
 }
 

@@ -1,0 +1,81 @@
+import { TICK_AFTER_NOTIFY_MS, TICK_MS } from './agenda.js'
+import type { Tick } from './control.js'
+import type { Parts } from './parts.js'
+import { superseded } from './superseded.js'
+
+const PRUNE_EVERY_MS = 60_000
+
+/** What a supervisor does once a second, and whenever it is woken: tells that it lives, and asks what there is to do. */
+export class Housekeeping {
+  private readonly parts: Parts
+  /** waiting tasks may be in lanes where the settings no longer want them */
+  private isMisplaced = false
+  private wantedWake = false
+  private pruneAt = performance.now() + 2000
+
+  constructor(parts: Parts) {
+    this.parts = parts
+  }
+
+  noteSettings(): void {
+    this.isMisplaced = true
+  }
+
+  async tick(): Promise<void> {
+    const { agenda, link, refused, staffing, stopPlan } = this.parts
+    agenda.tickIn(TICK_MS)
+    if (this.isMisplaced) {
+      this.isMisplaced = false
+      if (!(await link.control.relane())) this.isMisplaced = true
+    }
+    const wantsWake = staffing.wantsWake()
+    const tick = await link.control.tick(wantsWake, refused.names)
+    const failure = superseded(tick.schema_version)
+    if (failure) return stopPlan.fail(failure)
+    if (!tick.is_registered) {
+      agenda.tickIn(0)
+      return link.enter()
+    }
+    if (link.control.hasStaleSettings(tick)) return link.renew()
+    if (tick.settings_changed || this.isMisplaced) this.moveSoon()
+    // an enqueue that committed beside this tick may still have read that no wake was wanted
+    if (wantsWake && !this.wantedWake) agenda.tickIn(TICK_AFTER_NOTIFY_MS)
+    this.wantedWake = wantsWake
+    staffing.limit(tick.max_running)
+    agenda.setDue(tick.next_due_ms)
+    for (const role of tick.due_roles) staffing.serve(role)
+    await this.obey(tick)
+  }
+
+  /** The same of a supervisor that stops: others must know that it lives, and cancels are still heard. */
+  async tickWhileStopping(): Promise<void> {
+    const { agenda, link, refused, stopPlan } = this.parts
+    agenda.tickIn(TICK_MS)
+    const tick = await link.control.tick(false, refused.names)
+    const failure = superseded(tick.schema_version)
+    if (failure) stopPlan.fail(failure)
+    if (!tick.is_registered) await link.enter()
+    await this.obey(tick)
+  }
+
+  private moveSoon(): void {
+    this.isMisplaced = true
+    this.parts.agenda.tickIn(TICK_AFTER_NOTIFY_MS)
+  }
+
+  private async obey({ rescued, cancels }: Tick): Promise<void> {
+    const { ends, options, pool } = this.parts
+    if (rescued.length > 0)
+      options.emit({ event: 'rescued', taskIds: rescued, reason: 'their supervisor or host was gone' })
+    for (const { taskId, workerId, by } of cancels) {
+      const worker = pool.byId(BigInt(workerId))
+      if (worker) await ends.request(worker, BigInt(taskId), null, 'cancel', by)
+    }
+  }
+
+  async prune(): Promise<void> {
+    if (performance.now() < this.pruneAt) return
+    const pruned = await this.parts.link.control.prune()
+    this.pruneAt = performance.now() + (pruned >= 1000 ? 100 : PRUNE_EVERY_MS)
+  }
+}

@@ -1,0 +1,51 @@
+import { type AddressInfo, createServer, type Socket, connect as toServer } from 'node:net'
+
+/** A network between clients and the server, which a test may break. */
+export interface Proxy {
+  port: number
+  /** Breaks the connection of this backend, for both ends, without a word. */
+  reset(backendPid: number): void
+  close(): Promise<void>
+}
+
+/** How BackendKeyData begins: https://www.postgresql.org/docs/current/protocol-message-formats.html */
+const BACKEND_KEY = Buffer.from([0x4b, 0, 0, 0, 12])
+
+/** Forwards to a TCP port of this machine, or to a unix socket. */
+export async function startProxy(server: { host: string; port: number }): Promise<Proxy> {
+  const pairs = new Set<[Socket, Socket]>()
+  const byBackend = new Map<number, [Socket, Socket]>()
+  const listener = createServer((client) => {
+    const behind = server.host.startsWith('/')
+      ? toServer(`${server.host}/.s.PGSQL.${server.port}`)
+      : toServer(server.port, server.host)
+    const pair: [Socket, Socket] = [client, behind]
+    pairs.add(pair)
+    behind.on('data', (chunk: Buffer) => {
+      const at = chunk.indexOf(BACKEND_KEY)
+      if (at >= 0 && chunk.length >= at + 9) byBackend.set(chunk.readInt32BE(at + 5), pair)
+    })
+    for (const [from, to] of [pair, [behind, client] as const]) {
+      from.pipe(to)
+      from.on('error', () => to.destroy())
+      from.on('close', () => {
+        to.destroy()
+        pairs.delete(pair)
+      })
+    }
+  })
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
+  return {
+    port: (listener.address() as AddressInfo).port,
+    reset(backendPid) {
+      const [client, behind] = byBackend.get(backendPid)!
+      client.resetAndDestroy()
+      behind.destroy()
+    },
+    close: () =>
+      new Promise((resolve) => {
+        for (const pair of pairs) for (const socket of pair) socket.destroy()
+        listener.close(() => resolve())
+      }),
+  }
+}
