@@ -60,6 +60,30 @@ export async function pgbq(args: string[], options: CliOptions = {}): Promise<Cl
   }
 }
 
+/** A process that runs beside the test and is ended with it. */
+export interface Spawned {
+  readonly child: ChildProcess
+  stdout(): string
+  stderr(): string
+  /** resolves with the exit code */
+  exit(): Promise<number | null>
+}
+
+export function spawnPgbq(args: string[], options: CliOptions = {}): Spawned {
+  const child = spawn(process.execPath, [RUN, ...args], {
+    env: environment(options),
+    cwd: HOME,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const output = collect(child)
+  const exited = new Promise<number | null>((resolve) => child.on('close', resolve))
+  onTestFinished(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await exited
+  })
+  return { child, stdout: () => output().stdout, stderr: () => output().stderr, exit: () => exited }
+}
+
 /** A supervisor that runs beside the test and is ended with it. */
 export interface RunningWork {
   readonly pid: number
@@ -80,20 +104,10 @@ export async function startWork(
   args: string[],
   options: CliOptions & { isReadyAwaited?: boolean } = {},
 ): Promise<RunningWork> {
-  const child = spawn(process.execPath, [RUN, 'work', '--json', ...args], {
-    env: environment(options),
-    cwd: HOME,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const output = collect(child)
-  const exited = new Promise<number | null>((resolve) => child.on('close', resolve))
-  onTestFinished(async () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
-    await exited
-  })
+  const { child, stdout, stderr, exit } = spawnPgbq(['work', '--json', ...args], options)
   const events = (): WorkEvent[] =>
-    output()
-      .stdout.split('\n')
+    stdout()
+      .split('\n')
       .slice(0, -1)
       .map((line) => JSON.parse(line) as WorkEvent)
   const work: RunningWork = {
@@ -101,13 +115,13 @@ export async function startWork(
     child,
     events,
     event: (fits, timeoutMs) => waitFor('an event of pgbq work', () => events().find(fits), timeoutMs),
-    exit: () => exited,
-    stderr: () => output().stderr,
+    exit,
+    stderr,
   }
   if (options.isReadyAwaited !== false) {
     await waitFor('pgbq work to be ready', () => {
       if (child.exitCode !== null)
-        throw new Error(`pgbq work left with ${child.exitCode}: ${output().stdout}${output().stderr}`)
+        throw new Error(`pgbq work left with ${child.exitCode}: ${stdout()}${stderr()}`)
       return events().some((e) => e.event === 'ready')
     })
   }
