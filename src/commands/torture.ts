@@ -8,8 +8,6 @@ import { OwnServer } from '../torture/own-server.js'
 import { torture } from '../torture/torture.js'
 import { FAULT_KINDS, type FaultKind } from '../torture/types.js'
 
-const OWN_SETTINGS = { max_connections: '60', max_wal_size: '128MB', min_wal_size: '32MB' }
-
 export default class Torture extends BaseCommand {
   static override summary = 'prove on your own server that no fault loses or repeats a task'
   static override description =
@@ -77,7 +75,7 @@ export default class Torture extends BaseCommand {
     screen: Screen,
   ): Promise<OwnServer | undefined> {
     if (flags['database-url'] !== undefined && flags['database-url'] !== 'embedded') return undefined
-    return OwnServer.start(OWN_SETTINGS, (message) => screen.line(message))
+    return OwnServer.start((message) => screen.line(message))
   }
 }
 

@@ -6,6 +6,9 @@ import { type ConnectionTarget, resolveTarget } from '../engine/database/target.
 import { Disk } from './disk.js'
 import { Network } from './network.js'
 
+/** Few enough connections to take them all, and little enough of a log for a small disk. */
+const SETTINGS = { max_connections: '60', max_wal_size: '128MB', min_wal_size: '32MB' }
+
 /** Not the user's embedded server: one in a folder of its own, which may be restarted, filled up and cut off. */
 export class OwnServer {
   readonly disk: Disk | undefined
@@ -17,15 +20,15 @@ export class OwnServer {
   private constructor(settings: Record<string, string>) {
     this.home = mkdtempSync(join(tmpdir(), 'pgbq-torture-server-'))
     chmodSync(this.home, 0o755)
-    this.settings = settings
+    this.settings = { ...SETTINGS, ...settings }
     this.disk = Disk.mount(this.home)
     this.network = Network.make()
   }
 
-  /** settings: of the server's command line. Errors: those of startEmbedded. */
+  /** settings: more of the server's command line. Errors: those of startEmbedded. */
   static async start(
-    settings: Record<string, string>,
     onProgress: (message: string) => void,
+    settings: Record<string, string> = {},
   ): Promise<OwnServer> {
     const server = new OwnServer(settings)
     try {

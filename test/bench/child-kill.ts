@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Random } from '#pgbq/torture/random'
 import {
   countDone,
   createLedger,
@@ -9,7 +10,6 @@ import {
   readLedger,
 } from './ledger.js'
 import { type Kill, type Outcome, summarize } from './outcome.js'
-import { seededRandom } from './random.js'
 import type { BenchDatabase } from './server.js'
 import type { System } from './systems/system.js'
 
@@ -59,10 +59,10 @@ async function killAlong(
   { session }: BenchDatabase,
   { tasks, kills: count, seed }: ChildKillOptions,
 ): Promise<Kill[]> {
-  const random = seededRandom(seed + 1)
+  const random = new Random(seed + 1)
   const kills: Kill[] = []
   while (kills.length < count) {
-    const due = Math.floor((tasks * (kills.length + random())) / (count + 1))
+    const due = Math.floor((tasks * (kills.length + random.next())) / (count + 1))
     while ((await countDone(session)) < due) await sleep(LOOK_MS)
     kills.push(await killOne(system, { session }, kills, random))
   }
@@ -73,13 +73,13 @@ async function killOne(
   system: System,
   { session }: Pick<BenchDatabase, 'session'>,
   before: Kill[],
-  random: () => number,
+  random: Random,
 ): Promise<Kill> {
   for (;;) {
     const runs = (await findRuns(session)).filter(
       (run) => isMidTask(run) && before.every((k) => k.n !== run.n),
     )
-    const run = runs[Math.floor(random() * runs.length)]
+    const run = runs.length > 0 ? random.pick(runs) : undefined
     const pid = run && (await system.processOf(run))
     // looked at again, for the time that it took to find the process
     const again =

@@ -1,5 +1,5 @@
 import type { Database } from '#pgbq/engine/database/database'
-import { seededRandom } from './random.js'
+import { Random } from '#pgbq/torture/random'
 
 /** A task of the workload: its number, and how long it works before it writes its row. */
 export interface LedgerTask {
@@ -44,10 +44,10 @@ export async function createLedger(session: Database): Promise<void> {
 
 /** The same tasks for the same seed, numbered from 1. */
 export function makeTasks(count: number, seed: number): LedgerTask[] {
-  const random = seededRandom(seed)
+  const random = new Random(seed)
   return Array.from({ length: count }, (_, i) => ({
     n: i + 1,
-    ms: Math.round(SHORTEST_MS + random() * (LONGEST_MS - SHORTEST_MS)),
+    ms: random.integer(SHORTEST_MS, LONGEST_MS),
   }))
 }
 

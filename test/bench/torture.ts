@@ -9,7 +9,6 @@ import { FAULT_KINDS, type FaultKind } from '#pgbq/torture/types'
 import { PACKAGE_ROOT } from './package-root.js'
 import { writeBetweenMarks } from './readme.js'
 
-const SERVER = { max_connections: '60', max_wal_size: '128MB', min_wal_size: '32MB' }
 const USAGE = 'npm run torture -- [--faults 200] [--kills 1000] [--seed 1] [--readme]'
 
 const note = (message: string): void => void process.stderr.write(`${message}\n`)
@@ -50,7 +49,7 @@ async function main(): Promise<void> {
 }
 
 async function perform(run: Run, seed: number, signal: AbortSignal): Promise<TortureReport> {
-  const own = await OwnServer.start(SERVER, note)
+  const own = await OwnServer.start(note)
   try {
     return await torture({
       ...run,

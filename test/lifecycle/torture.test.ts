@@ -11,10 +11,8 @@ import { waitFor } from '../support/wait.js'
 
 vi.setConfig({ testTimeout: 300_000 })
 
-const SERVER = { fsync: 'off', max_connections: '60', max_wal_size: '128MB', min_wal_size: '32MB' }
-
 test('keeps every promise under 42 faults of every kind that this machine can do', async () => {
-  const own = await OwnServer.start(SERVER, () => undefined)
+  const own = await OwnServer.start(() => undefined, { fsync: 'off' })
   try {
     const report = await torture({
       server: own.target,
