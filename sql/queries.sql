@@ -101,3 +101,37 @@ select object, grantee, privilege, problem from background_queue.rights_problems
 -- whether this role, or the queue's owner, is a superuser
 select r.rolname as role, r.rolsuper as is_super, o.rolname as owner, o.rolsuper as owner_is_super
 from pg_roles r, background_queue.installed i join pg_roles o on o.oid = i.owner_oid where r.rolname = current_user;
+
+-- name: prune_count
+-- closed tasks up to this one: closed_at, id
+select count(*) as count from :"schema".pg_background_tasks
+where state in ('failed', 'finished', 'cancelled') and (closed_at, id) <= ($1::timestamptz, $2::bigint);
+
+-- name: failed_ids
+-- failed tasks: topics or null ('' is no topic), ended within so many seconds or null
+select id from :"schema".pg_background_tasks
+where state = 'failed' and ($1::text[] is null or coalesce(topic, '') = any ($1))
+  and closed_at >= coalesce(statement_timestamp() - $2::double precision * interval '1 second', '-infinity') order by id;
+
+-- name: running_count
+-- running tasks: of one topic ('' is no topic), or null for all
+select count(*) as count from :"schema".pg_background_tasks
+where state = 'running' and ($1::text is null or coalesce(topic, '') = $1);
+
+-- name: live_sessions
+-- supervisors and workers whose backends are there
+select 'supervisor' as kind, s.host, s.pid, s.backend_pid from background_queue.supervisors s
+where not background_queue.backend_is_gone(s.backend_pid, s.role_oid, s.backend_started_at, s.server_started_at)
+union all
+select 'worker', w.host, w.pid, w.backend_pid from background_queue.workers w where not background_queue.worker_is_gone(w.id);
+
+-- name: dependents
+-- what others have built upon the queue's inner tables and would be dropped with them
+select distinct 'view ' || v.oid::regclass as object
+from pg_depend d join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid join pg_class v on v.oid = r.ev_class
+join pg_class t on d.refclassid = 'pg_class'::regclass and t.oid = d.refobjid
+where t.relnamespace = 'background_queue'::regnamespace and v.relnamespace <> 'background_queue'::regnamespace
+union
+select 'foreign key of ' || c.conrelid::regclass from pg_constraint c join pg_class t on t.oid = c.confrelid
+where c.contype = 'f' and t.relnamespace = 'background_queue'::regnamespace
+order by object;

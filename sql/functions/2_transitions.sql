@@ -477,30 +477,52 @@ begin
   return true;
 end $$;
 
--- prune: delete up to p_limit closed tasks that are too old or too many; returns how many
+-- the newest closed task that is older than p_older_than, or not among the p_keep that ended last; null: none is.
+-- Looks at p_keep entries of the index, whatever the table's size.
+create or replace function background_queue.prune_bound(p_older_than interval, p_keep bigint, out closed_at timestamptz,
+  out id bigint) language plpgsql stable
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+  v_before timestamptz := clock_timestamp() - p_older_than;
+begin
+  select b.closed_at, b.id into closed_at, id from (
+    (select t.closed_at, t.id from :"schema".pg_background_tasks t
+     where t.state in ('failed', 'finished', 'cancelled') and t.closed_at < v_before
+     order by t.closed_at desc, t.id desc limit 1)
+    union all
+    (select t.closed_at, t.id from :"schema".pg_background_tasks t
+     where t.state in ('failed', 'finished', 'cancelled') and p_keep is not null
+     order by t.closed_at desc, t.id desc offset coalesce(p_keep, 0) limit 1)) b
+  order by b.closed_at desc, b.id desc limit 1;
+end $$;
+
+-- Delete up to p_limit closed tasks, the oldest first, behind p_after and up to p_last (each closed_at and id, in that
+-- order); returns how many, and the last. Whoever goes on behind it does not step over what is deleted again.
+create or replace function background_queue.prune_part(p_after timestamptz, p_after_id bigint, p_last timestamptz,
+  p_last_id bigint, p_limit integer, out pruned integer, out closed_at timestamptz, out id bigint) language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+begin
+  with gone as (
+    delete from :"schema".pg_background_tasks t where t.id in (
+      select c.id from :"schema".pg_background_tasks c where c.state in ('failed', 'finished', 'cancelled')
+        and (c.closed_at, c.id) > (p_after, p_after_id) and (c.closed_at, c.id) <= (p_last, p_last_id)
+      order by c.closed_at, c.id limit p_limit for update skip locked)
+    returning t.closed_at, t.id)
+  select count(*), (array_agg(g.closed_at order by g.closed_at desc, g.id desc))[1],
+    (array_agg(g.id order by g.closed_at desc, g.id desc))[1]
+  into pruned, closed_at, id from gone g;
+end $$;
+
+-- prune: delete up to p_limit closed tasks that the settings find too old or too many; returns how many
 create or replace function background_queue.prune(p_limit integer) returns integer language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-  v_days numeric; v_keep bigint; v_pruned integer := 0; v_surplus bigint;
+  v_days double precision; v_keep bigint; v_bound record;
 begin
-  select max(v.value) filter (where v.name = 'retention_in_days')::numeric,
+  select max(v.value) filter (where v.name = 'retention_in_days')::double precision,
          max(v.value) filter (where v.name = 'retention_max_tasks')::bigint
   into v_days, v_keep from background_queue.effective_values() v where v.lane = '';
-  if v_keep > 0 then
-    select greatest(count(*) - v_keep, 0) into v_surplus from :"schema".pg_background_tasks t
-    where t.state in ('failed', 'finished', 'cancelled');
-  end if;
-  delete from :"schema".pg_background_tasks t where t.id in (
-    select c.id from :"schema".pg_background_tasks c where c.state in ('failed', 'finished', 'cancelled')
-      and v_days > 0 and c.closed_at < clock_timestamp() - v_days * interval '1 day'
-    order by c.closed_at, c.id limit p_limit for update skip locked);
-  get diagnostics v_pruned = row_count;
-  if v_surplus > v_pruned and v_pruned < p_limit then
-    delete from :"schema".pg_background_tasks t where t.id in (
-      select c.id from :"schema".pg_background_tasks c where c.state in ('failed', 'finished', 'cancelled')
-      order by c.closed_at, c.id limit least(p_limit, v_surplus) - v_pruned for update skip locked);
-    get diagnostics v_surplus = row_count;
-    v_pruned := v_pruned + v_surplus;
-  end if;
-  return v_pruned;
+  select * into v_bound from background_queue.prune_bound(nullif(v_days, 0) * interval '1 day', nullif(v_keep, 0));
+  return case when v_bound.id is null then 0 else (background_queue.prune_part('-infinity', 0, v_bound.closed_at,
+    v_bound.id, p_limit)).pruned end;
 end $$;

@@ -32,6 +32,9 @@ export function readFunctions(): string {
     .join('\n')
 }
 
+/** One file of sql/. */
+export const readSql = (name: string): string => readFileSync(new URL(name, SQL_FOLDER), 'utf8')
+
 /** Puts the chosen schema where the files say :"schema". Errors: INVALID_SCHEMA. */
 export function inSchema(text: string, schema: string): string {
   if (!/^[^"'\\%$\0]{1,63}$/.test(schema) || schema.startsWith('pg_')) {

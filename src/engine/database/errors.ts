@@ -106,7 +106,7 @@ function rightsError(error: ServerError, target: string): QueueError | undefined
   const { code = '', message } = error
   const isOurs = /background_queue|pg_background|\b(lanes|workers|supervisors|settings)\b/.test(message)
   if (['42P01', '42883', '3F000'].includes(code) && isOurs) return notInstalled(target)
-  if (code === '42501' && isOurs) {
+  if (code === '42501' && (isOurs || /^permission denied for function /.test(message))) {
     return new QueueError('NOT_ALLOWED', `The role has no right to do that in ${target}: ${message}`, {
       cause: error,
       hint: "log in as the queue's owner, or have it run: pgbq install --grant-enqueue ROLE",
