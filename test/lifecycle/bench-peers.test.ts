@@ -11,13 +11,13 @@ test('the comparison under kill -9 runs every task of ours once', async () => {
     await pgbq.stop()
     await server.close()
   })
-  const options = { tasks: 12, kills: 3, workers: 2, watchMs: 20_000, seed: 7 }
+  const options = { tasks: 40, kills: 3, workers: 2, watchMs: 20_000, seed: 7 }
   const killed = await killChildren(pgbq, await server.createDatabase(), options)
   const outcome = await killed.watch()
   expect(outcome).toMatchObject({
-    tasks: 12,
+    tasks: 40,
     kills: 3,
-    finished: 12,
+    finished: 40,
     failed: 0,
     stuck: 0,
     missing: 0,
