@@ -101,6 +101,14 @@ export class Fleet {
     }
   }
 
+  /** After the storm every berth has to be manned again; one that stays empty is a surprise. */
+  async gather(): Promise<void> {
+    const waiting = this.hosts.map((host) =>
+      this.ready(host).catch((error: Error) => void this.surprises.push(error.message)),
+    )
+    await Promise.all(waiting)
+  }
+
   /** Asks a host to stop, and says how it did: false where it had to be killed or left with another code than 0. */
   async stop(host: Host): Promise<boolean> {
     host.isEnding = true

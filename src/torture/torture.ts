@@ -56,6 +56,7 @@ export async function torture(options: TortureOptions): Promise<TortureReport> {
     const { storm, skipped } = await rage(scene, options)
     stage('Waiting until every task has ended')
     await restOf(scene, options.patienceMs ?? PATIENCE_MS)
+    await fleet.gather()
     await fleet.stopAll()
     stage('Looking at every effect')
     const seen = await look(arena, storm.struck)
