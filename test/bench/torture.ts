@@ -69,4 +69,9 @@ async function perform(run: Run, seed: number, signal: AbortSignal): Promise<Tor
 const commit = (): string =>
   execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: PACKAGE_ROOT, encoding: 'utf8' }).trim()
 
-await main()
+try {
+  await main()
+} catch (error) {
+  note((error as Error).message)
+  process.exitCode = 1
+}
