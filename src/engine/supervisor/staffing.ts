@@ -70,12 +70,17 @@ export class Staffing {
   /** Wakes or starts a worker for a role that has due tasks; where all slots are another role's, one is freed. */
   serve(role: string): void {
     if (this.pool.wake(role) || this.pool.ofRole(role).some((w) => w.state === 'starting')) return
-    if (this.hasRoom) {
-      this.start(role)
-    } else if (this.mustMakeRoom(role)) {
-      const [surplus] = [...this.pool.idle, ...this.pool.active.filter((w) => w.isReady)]
-      surplus?.stop()
-    }
+    if (this.hasRoom) this.start(role)
+    else if (this.mustMakeRoom(role)) this.makeRoom()
+  }
+
+  /** Of one that runs nothing, idle or just looking; else of a busy one, when its task has ended. */
+  private makeRoom(): void {
+    const ready = this.pool.active.filter((w) => w.isReady)
+    const free = this.pool.idle[0] ?? ready.find((w) => w.task === undefined)
+    // one that was asked before may run for hours; another one that is free by now is the sooner slot
+    if (free) free.stop()
+    else if (this.pool.active.length === this.pool.workers.size) ready[0]?.stop()
   }
 
   /** A note that something is due does not say for whom; false: nobody was idle. */
@@ -87,7 +92,7 @@ export class Staffing {
 
   /** Not where a slot is about to come free anyway, nor for a role whose workers could not be started now. */
   private mustMakeRoom(role: string): boolean {
-    const isFreeing = this.pool.active.length < this.pool.workers.size
+    const isFreeing = [...this.pool.workers].some((w) => w.isStopping && w.task === undefined)
     return this.pool.ofRole(role).length === 0 && !isFreeing && this.pool.mayStart(role)
   }
 
