@@ -55,14 +55,27 @@ export async function settle(session: Database): Promise<void> {
 }
 
 /** Lets the workers do what waits. Resolves when all is done by the rows, and by the queue's own books. */
-export async function drain(
+async function drain(
   queue: Queue,
   session: Database,
-  work: Workload,
+  load: Workload,
   slots: number,
   halfway?: (queue: Queue) => Promise<void>,
 ): Promise<void> {
-  const rows = expectedRows(work)
+  await work(queue, session, load, slots, halfway)
+  await until('The unfinished tasks', 0, () => queue.unfinished())
+  await queue.stop()
+}
+
+/** Starts the workers. Resolves when the tasks have left their rows; whatever else waits goes on waiting. */
+export async function work(
+  queue: Queue,
+  session: Database,
+  load: Workload,
+  slots: number,
+  halfway?: (queue: Queue) => Promise<void>,
+): Promise<void> {
+  const rows = expectedRows(load)
   let isHalfway = false
   await queue.start(slots)
   const look = async (): Promise<number> => {
@@ -74,8 +87,6 @@ export async function drain(
     isHalfway = true
     await halfway?.(queue)
   })
-  await until('The unfinished tasks', 0, () => queue.unfinished())
-  await queue.stop()
 }
 
 const countRows = async (session: Database): Promise<number> =>
