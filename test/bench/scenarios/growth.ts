@@ -5,6 +5,7 @@ import type { BenchDatabase, BenchServer } from '../server.js'
 import { type Bench, inTurn, type Scenario } from './scenario.js'
 
 const TASKS = 5000
+const AMONG_ALL = 2000
 const ROWS = 1_000_000
 const TOPICS = 10_000
 const LEAST_ROUNDS = 5
@@ -137,7 +138,7 @@ async function insert(
 async function drainField(bench: Bench, { ballast, database, queue }: Field): Promise<number> {
   const { session } = database
   const work: Workload = {
-    count: bench.scaled(TASKS, 50),
+    count: bench.scaled(TASKS, 50, AMONG_ALL),
     template: ONE_ROW,
     ...(ballast.topics === undefined ? {} : { topic: ballast.topics }),
   }

@@ -4,17 +4,17 @@ import type { BenchServer } from '../server.js'
 import { canReadUsage, childrenOf, cpuSeconds } from '../speed/process-usage.js'
 import type { Scenario } from './scenario.js'
 
-const WHOLE_SECONDS = 60
-const NAMED_SECONDS = 300
+const SECONDS = 300
+const AMONG_ALL = 60
 /** Backends tell of what they did once a second at the most. */
 const QUIET_MS = 3000
 
 export const idle: Scenario = {
   name: 'idle',
-  about: 'what a supervisor with nothing to do asks of the server and the machine (5 minutes by --only)',
+  about: 'what a supervisor with nothing to do asks of the server and the machine',
   async run(bench) {
     const { server, options, figures } = bench
-    const seconds = bench.scaled(options.isNamed ? NAMED_SECONDS : WHOLE_SECONDS, 2)
+    const seconds = bench.scaled(SECONDS, 2, AMONG_ALL)
     const title = `${seconds} s without a task`
     const database = await server.createDatabase()
     const queue = new PgbqQueue()

@@ -5,6 +5,7 @@ import type { BenchDatabase } from '../server.js'
 import { type Bench, inTurn, type Scenario } from './scenario.js'
 
 const TASKS = 5000
+const AMONG_ALL = 2000
 const SLOTS = 16
 const TOPICS = 100
 
@@ -32,7 +33,7 @@ export const limits: Scenario = {
   about: 'a topic limited to 1 and to 4 of 16 slots, 100 topics with limits; no limit is ever passed',
   async run(bench) {
     const { server, options, figures } = bench
-    const count = bench.scaled(TASKS, 100)
+    const count = bench.scaled(TASKS, 100, AMONG_ALL)
     await inTurn(options.rounds, CASES, async (one, round) => {
       bench.note(`  round ${round + 1}: ${one.title}: ${one.who}`)
       const work: Workload = { count, template: ONE_ROW, topic: one.topic }

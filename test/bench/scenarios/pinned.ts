@@ -5,13 +5,14 @@ import type { BenchDatabase } from '../server.js'
 import type { Scenario } from './scenario.js'
 
 const TASKS = 200_000
+const AMONG_ALL = 50_000
 
 export const pinned: Scenario = {
   name: 'pinned',
   about: '200,000 tasks while another session holds a snapshot: the last fifth beside the first',
   async run(bench) {
     const { server, options, figures } = bench
-    const count = bench.scaled(TASKS, 100)
+    const count = bench.scaled(TASKS, 100, AMONG_ALL)
     const title = `${count} INSERTs, pinned xmin`
     const rounds = options.isNamed ? options.rounds : 1
     for (let round = 0; round < rounds; round++) {

@@ -13,8 +13,8 @@ export interface Bench {
   peers: QueueKind[]
   figures: Figures
   note(message: string): void
-  /** This many for the scale, and at least so many. */
-  scaled(count: number, least: number): number
+  /** This many for the scale, and at least so many. `amongAll`: the number where there is not time for all of each. */
+  scaled(count: number, least: number, amongAll?: number): number
 }
 
 export interface Scenario {

@@ -14,6 +14,7 @@ import { PgbqWork } from '../systems/pgbq-work.js'
 import { type Bench, inTurn, type Scenario } from './scenario.js'
 
 const TASKS = 10_000
+const AMONG_ALL = 3000
 const SLOTS = [1, 4, 16, 64]
 const STARTS = 5
 const CONNECT = join(PACKAGE_ROOT, 'test', 'bench', 'queues', 'programs', 'connect.js')
@@ -29,7 +30,7 @@ export const slots: Scenario = {
 
 async function measureMemory(bench: Bench): Promise<void> {
   const { server, options, figures } = bench
-  const count = bench.scaled(TASKS, 100)
+  const count = bench.scaled(TASKS, 100, AMONG_ALL)
   await inTurn(options.rounds, SLOTS, async (slots_, round) => {
     const title = `${slots_} slots`
     bench.note(`  round ${round + 1}: ${title}`)

@@ -27,8 +27,8 @@ export interface KnownScenario {
 const usage = (scenarios: KnownScenario[]): string => `npm run bench -- [flags]
 
 Measures how fast pgbq is, beside what bounds it and beside other queues, in turns within one run. What the tasks
-wrote is checked: each exactly once. The whole takes less than 20 minutes on two cores; the others are installed
-with npm when needed.
+wrote is checked: each exactly once. The whole takes about 20 minutes on two cores, for which slow scenarios are
+smaller than by --only; the others are installed with npm when needed.
 
   --only NAME          only this scenario, with all it has; may be repeated
   --rounds N           how often each is measured (default: 3)

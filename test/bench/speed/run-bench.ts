@@ -30,8 +30,8 @@ export async function runBench(
   const peers = options.withPeers ? await findPeers(note) : []
   const results: ScenarioResult[] = []
   for (const scenario of SCENARIOS.filter(({ name }) => options.only.includes(name))) {
-    const scaled = (count: number, least: number): number =>
-      Math.max(Math.round(count * options.scale), least)
+    const scaled = (count: number, least: number, amongAll = count): number =>
+      Math.max(Math.round((options.isNamed ? count : amongAll) * options.scale), least)
     const bench = { server, options, bound, peers, figures: new Figures(), note, scaled }
     const result = await runOne(scenario, bench)
     results.push(result)
