@@ -1,4 +1,6 @@
 import { expect, inject, onTestFinished, test } from 'vitest'
+import { rateOf } from '../bench/queues/measure.js'
+import { createEffects, ONE_ROW } from '../bench/queues/workload.js'
 import { openServer } from '../bench/server.js'
 import { readBenchOptions } from '../bench/speed/bench-options.js'
 import { resultText } from '../bench/speed/bench-report.js'
@@ -43,4 +45,21 @@ test('the benchmark refuses a server whose commits are not durable, unless told 
   await server.admin.query('set synchronous_commit = off')
   await expect(readSettings(server, false)).rejects.toThrow('it is off')
   expect(await readSettings(server, true)).toMatchObject({ synchronous_commit: 'off' })
+})
+
+test('the benchmark takes no rate from tasks of which one left two rows, or none', async () => {
+  const server = await openServer(inject('serverUrl'))
+  onTestFinished(() => server.close())
+  const { session } = await server.createDatabase()
+  await createEffects(session)
+  const work = { count: 3, template: ONE_ROW }
+  await session.query('insert into effects (n) values (1), (2), (2)')
+  await expect(rateOf(session, work)).rejects.toThrow('3 tasks left 3 rows, of 2 different tasks')
+  await session.query('insert into effects (n) values (3)')
+  await expect(rateOf(session, work)).rejects.toThrow('3 tasks left 4 rows, of 3 different tasks')
+  await session.query('delete from effects')
+  await session.query(
+    "insert into effects values (1, '2026-01-01Z'), (2, '2026-01-01Z'), (3, '2026-01-01 00:00:02Z')",
+  )
+  expect(await rateOf(session, work)).toBe(1)
 })
