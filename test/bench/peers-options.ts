@@ -79,7 +79,8 @@ function parse(args: string[]) {
   }
 }
 
-function count(text: string, flag: string, least: number): number {
+/** An integer of a flag. Errors: a usage error. */
+export function count(text: string, flag: string, least: number): number {
   if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text)
   throw usageError('INVALID_VALUE', `Expected ${flag} to be an integer of at least ${least}, got "${text}"`)
 }

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { QueueError } from '#pgbq/engine/errors'
 import { type KilledSystem, killChildren } from './child-kill.js'
+import { onInterrupt } from './interrupt.js'
 import type { Outcome } from './outcome.js'
 import { PACKAGE_ROOT } from './package-root.js'
 import { type PeersOptions, readOptions, USAGE } from './peers-options.js'
@@ -46,17 +47,6 @@ async function makeSystems({ systems }: PeersOptions): Promise<System[]> {
   const make = { 'graphile-worker': graphileWorker, 'pg-boss': pgBoss }
   const peers = (['graphile-worker', 'pg-boss'] as const).filter((name) => systems.includes(name))
   return [...ours, ...peers.map((name) => make[name](packages))]
-}
-
-/** Rejects at the first signal to stop, so that whatever was started is ended. */
-function onInterrupt(): Promise<never> {
-  const interrupted = new Promise<never>((_, reject) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => reject(new Error(`Stopped by ${signal}`)))
-    }
-  })
-  interrupted.catch(() => undefined) // it may come before anybody waits for it
-  return interrupted
 }
 
 function originOf(server: BenchServer): Origin {

@@ -11,6 +11,8 @@ import { withDatabase } from '../support/names.js'
 export interface BenchServer {
   /** such as `18.4` */
   version: string
+  /** A session in another database than those made here. */
+  admin: Database
   /** An empty database, dropped by close(). Its name begins with `pgbq_bench_`. */
   createDatabase(): Promise<BenchDatabase>
   /** Drops the databases; an embedded server is deleted with its data. */
@@ -20,6 +22,10 @@ export interface BenchServer {
 export interface BenchDatabase {
   url: string
   session: Database
+  /** Another session there; the caller closes it. */
+  connect(): Promise<Database>
+  /** Ends its sessions and drops it, before the server is closed. */
+  drop(): Promise<void>
 }
 
 /** The server of this URL (a role that may create databases), else an embedded one with its default settings. */
@@ -44,21 +50,30 @@ async function serve(url: string, end: () => Promise<void>): Promise<BenchServer
   const { version } = await admin.one<{ version: string }>(
     `select split_part(current_setting('server_version'), ' ', 1) as version`,
   )
-  const made: { name: string; session: Database }[] = []
+  const made = new Set<BenchDatabase>()
   return {
     version,
+    admin,
     async createDatabase() {
       const name = `pgbq_bench_${randomBytes(6).toString('hex')}`
       await admin.query(`create database ${name} template template0`)
-      const session = await connect(withDatabase(url, name))
-      made.push({ name, session })
-      return { url: withDatabase(url, name), session }
+      const ownUrl = withDatabase(url, name)
+      const session = await connect(ownUrl)
+      const database: BenchDatabase = {
+        url: ownUrl,
+        session,
+        connect: () => connect(ownUrl),
+        async drop() {
+          made.delete(database)
+          await session.close()
+          await admin.query(`drop database if exists ${name} with (force)`)
+        },
+      }
+      made.add(database)
+      return database
     },
     async close() {
-      for (const { name, session } of made) {
-        await session.close()
-        await admin.query(`drop database if exists ${name} with (force)`)
-      }
+      for (const database of made) await database.drop()
       await admin.close()
       await end()
     },

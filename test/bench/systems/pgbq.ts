@@ -1,25 +1,23 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { install } from '#pgbq/engine/migrator'
 import { type LedgerTask, type Run, taskSql } from '../ledger.js'
 import { PACKAGE_ROOT } from '../package-root.js'
 import type { BenchDatabase } from '../server.js'
+import { PgbqWork } from './pgbq-work.js'
 import type { Books, System } from './system.js'
+
+export const PGBQ_VERSION = (
+  JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')) as { version: string }
+).version
 
 /** Our own queue, as `pgbq work` runs it. */
 export class Pgbq implements System {
   readonly name = 'pgbq'
-  readonly version = (
-    JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')) as { version: string }
-  ).version
+  readonly version = PGBQ_VERSION
   readonly documented = 'under 1 s'
   private database!: BenchDatabase
-  private supervisor: ChildProcess | undefined
-  private exited: Promise<void> = Promise.resolve()
-  private hasLeft = false
-  private errors = ''
+  private working: PgbqWork | undefined
 
   async setUp(database: BenchDatabase, tasks: LedgerTask[]): Promise<void> {
     this.database = database
@@ -30,32 +28,11 @@ export class Pgbq implements System {
   }
 
   async start(workers: number): Promise<void> {
-    const args = [join(PACKAGE_ROOT, 'bin', 'run.js'), 'work', '--json', '--concurrency', String(workers)]
-    const supervisor = spawn(process.execPath, args, {
-      env: { ...process.env, PGBQ_DATABASE_URL: this.database.url },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    this.supervisor = supervisor
-    this.exited = new Promise((resolve) =>
-      supervisor.once('close', () => {
-        this.hasLeft = true
-        resolve()
-      }),
-    )
-    supervisor.stderr.setEncoding('utf8').on('data', (text: string) => {
-      this.errors += text
-    })
-    const lines = createInterface({ input: supervisor.stdout })
-    await new Promise<void>((resolve, reject) => {
-      lines.on('line', (line) => {
-        if ((JSON.parse(line) as { event?: string }).event === 'ready') resolve()
-      })
-      void this.exited.then(() => reject(this.leftError()))
-    })
+    this.working = await PgbqWork.start(this.database.url, ['--concurrency', String(workers)])
   }
 
   async processOf(run: Run): Promise<number | undefined> {
-    if (this.hasLeft) throw this.leftError()
+    this.working?.check()
     const [worker] = await this.database.session.query<{ pid: number }>(
       'select pid from background_queue.workers where backend_pid = $1',
       [run.backendPid],
@@ -79,11 +56,6 @@ export class Pgbq implements System {
   }
 
   async stop(): Promise<void> {
-    if (!this.hasLeft) this.supervisor?.kill('SIGTERM')
-    await this.exited
-  }
-
-  private leftError(): Error {
-    return new Error(`pgbq work left unasked: ${this.errors}`)
+    await this.working?.stop()
   }
 }
