@@ -104,8 +104,8 @@ begin
   select * into v_state from background_queue.lane_state(v_lane, null);
   if v_lane = '!' or p_task.enqueued_by <> pg_get_userbyid(p_task.enqueued_by_oid) then
     reason := 'no-worker-for-role';
-    evidence := jsonb_build_object('role', p_task.enqueued_by, 'cause', 'renamed',
-      'is_known', exists (select from pg_roles r where r.rolname = p_task.enqueued_by));
+    evidence := jsonb_build_object('topic', p_task.topic, 'role', p_task.enqueued_by, 'cause', 'renamed', 'supervisors',
+      '[]'::jsonb, 'is_known', exists (select from pg_roles r where r.rolname = p_task.enqueued_by));
   elsif p_task.run_at > clock_timestamp() then
     reason := case p_task.state when 'retrying' then 'retry-due' else 'not-due' end;
     evidence := jsonb_build_object('run_at', p_task.run_at);
@@ -177,7 +177,7 @@ declare
 begin
   if v_live = '{}' then
     reason := 'no-supervisor';
-    evidence := jsonb_build_object('supervisors', 0, 'last_seen_at', (select max(s.seen_at) from background_queue.supervisors s));
+    evidence := jsonb_build_object('supervisors', '[]'::jsonb, 'last_seen_at', (select max(s.seen_at) from background_queue.supervisors s));
     return;
   end if;
   if not exists (select from unnest(v_live) s where not (background_queue.lane_state(p_lane, s.lanes)).is_shut) then

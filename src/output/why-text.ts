@@ -1,4 +1,5 @@
-import type { Evidence, Why } from '../engine/why.js'
+import type { Why } from '../engine/why.js'
+import type { AwaitedLock, Holder, SomeEvidence, WorkerPlace } from '../engine/why-evidence.js'
 import chalk, { colorState } from './color.js'
 import { sayDuration } from './duration.js'
 import { plain, plainTopic } from './plain.js'
@@ -6,66 +7,68 @@ import { oneLine } from './table.js'
 
 type Fact = [name: string, value: string]
 
-/** The reason, its evidence one fact a line, and the way out. */
+/** The reason, what it rests on one fact a line, and the way out. */
 export function whyText({ state, message, evidence, fix }: Why): string {
-  const lines = facts(evidence).map(([name, value]) => `  ${chalk.dim(name.padEnd(10))} ${value}`)
-  const head = chalk.bold(plain(message).replace(/\n/g, '\\n'))
+  const e = evidence as SomeEvidence
+  const facts: Fact[] = [['state', colorState(state)], ...when(e), ...who(e), ...load(e)]
+  if (e.errors) facts.push(['error', oneLine(e.errors, 64)])
   return [
-    head,
-    `  ${chalk.dim('state'.padEnd(10))} ${colorState(state)}`,
-    ...lines,
+    chalk.bold(plain(message).replaceAll('\n', ' ')),
+    ...facts.map(([name, value]) => `  ${chalk.dim(name.padEnd(11))} ${value}`),
     ...(fix === null ? [] : [`Try this: ${plain(fix)}`]),
   ].join('\n')
 }
 
-function facts(e: Evidence): Fact[] {
+function when(e: SomeEvidence): Fact[] {
   return [
-    ...time('run at', e.run_at),
-    ...time('until', e.until),
-    ...(e.waits_for ? [['waits for', lock(e.waits_for)] as Fact] : []),
-    ...list(e.blocked_by).map((h): Fact => ['held by', holder(h)]),
-    ...list(e.tasks).map((t): Fact => ['running', `task ${t.task_id}, started ${ago(t.since)}`]),
-    ...(e.running > list(e.tasks).length && e.tasks
-      ? [['running', `${e.running} tasks in all`] as Fact]
-      : []),
-    ...(e.resting > 0
-      ? [['resting', `${e.resting} ${e.resting === 1 ? 'place' : 'places'} of ${e.limit}`] as Fact]
-      : []),
-    ...(e.workers === undefined ? [] : [['workers', `${e.workers} for it, ${e.busy} busy`] as Fact]),
-    ...(e.ahead === undefined ? [] : [['limit', `${e.running} of ${e.limit} tasks run`] as Fact]),
-    ...list(e.supervisors).map((s): Fact => ['supervisor', `${s.host}/${s.pid}${topics(s.topics)}`]),
-    ...time('last seen', e.last_seen_at),
-    ...worker(e.worker),
-    ...time('started', e.started_at),
-    ...time('closed', e.closed_at),
-    ...(e.errors ? [['error', oneLine(e.errors, 65)] as Fact] : []),
+    ...at('due', e.run_at),
+    ...at('free again', e.until),
+    ...at('last seen', e.last_seen_at),
+    ...at('started', e.started_at),
+    ...at('closed', e.closed_at),
   ]
 }
 
-const list = (value: unknown): any[] => (Array.isArray(value) ? value : [])
-
-const ago = (instant: string): string => sayDistance((Date.parse(instant) - Date.now()) / 1000)
-
-/** An instant, and how far it is from now by this host's clock. */
-function time(name: string, instant: string | null | undefined): Fact[] {
-  if (!instant) return []
-  const short = instant.replace('T', ' ').replace(/\.\d+/, '')
-  const seconds = (Date.parse(instant) - Date.now()) / 1000
-  return [[name, Number.isNaN(seconds) ? instant : `${short} (${sayDistance(seconds)})`]]
+function who(e: SomeEvidence): Fact[] {
+  return [
+    ...(e.worker ? [worker(e.worker)] : []),
+    ...(e.waits_for ? [['waits for', lock(e.waits_for)] as Fact] : []),
+    ...(e.blocked_by ?? []).map((h): Fact => ['held by', holder(h)]),
+    ...(e.supervisors ?? []).map((s): Fact => ['supervisor', `${s.host}/${s.pid}${topics(s.topics)}`]),
+  ]
 }
 
-const sayDistance = (seconds: number): string =>
-  seconds > 0 ? `in ${sayDuration(seconds)}` : `${sayDuration(-seconds)} ago`
+function load(e: SomeEvidence): Fact[] {
+  const tasks = e.tasks ?? []
+  const facts = tasks.map((t): Fact => ['running', `task ${t.task_id}, started ${distance(t.since)}`])
+  if (e.running !== undefined && e.limit !== undefined)
+    facts.push(['limit', `${e.running} of ${e.limit} run`])
+  if (e.resting) facts.push(['resting', `${e.resting} of ${e.limit}`])
+  if (e.workers !== undefined) facts.push(['workers', `${e.workers} may run it, ${e.busy} busy`])
+  return facts
+}
 
-const lock = ({ lock, mode, relation }: Evidence): string =>
+/** How far an instant is from now by this host's clock. */
+function distance(instant: string): string {
+  const seconds = (Date.parse(instant) - Date.now()) / 1000
+  return seconds > 0 ? `in ${sayDuration(seconds)}` : `${sayDuration(-seconds)} ago`
+}
+
+function at(name: string, instant: string | null | undefined): Fact[] {
+  if (!instant) return []
+  const isFar = Number.isNaN(Date.parse(instant))
+  return [[name, isFar ? instant : `${distance(instant)}, at ${instant.replace(/\.\d+/, '')}`]]
+}
+
+const lock = ({ lock, mode, relation }: AwaitedLock): string =>
   `${mode} on ${relation ? `${plain(relation)} (${lock})` : lock}`
 
-function holder({ pid, role, application_name, state, since, task_id }: Evidence): string {
+function holder({ pid, role, application_name, state, since, task_id }: Holder): string {
   return [
     pid === 0 ? 'a prepared transaction' : `backend ${pid}`,
     ...(task_id === null ? [] : [`task ${task_id}`]),
-    ...[role, application_name, state].filter(Boolean).map((text) => plainTopic(text)),
-    ...(since ? [`in a transaction begun ${ago(since)}`] : []),
+    ...[role, application_name, state].filter((text) => text).map((text) => plainTopic(text!)),
+    ...(since ? [`begun ${distance(since)}`] : []),
   ].join(', ')
 }
 
@@ -74,8 +77,6 @@ function topics(names: string[] | null): string {
   return `, only ${names.map((name) => (name === '' ? '(no topic)' : plainTopic(name))).join(', ')}`
 }
 
-function worker(value: Evidence | null | undefined): Fact[] {
-  if (!value) return []
-  const id = value.id === undefined ? '' : `${value.id} on `
-  return [['worker', `${id}${value.host}/${value.pid}, backend ${value.backend_pid}`]]
+function worker({ host, pid, backend_pid, ...rest }: WorkerPlace & { id?: bigint }): Fact {
+  return ['worker', `${rest.id === undefined ? '' : `${rest.id}, `}${host}/${pid}, backend ${backend_pid}`]
 }
