@@ -35,7 +35,7 @@ const SAY: { [R in Reason]: (facts: Facts<R>) => Said } = {
   }),
   paused: ({ topic, evidence: e }) => ({
     text: `waits because ${e.whole_queue ? 'the queue is' : `${topicTasks(topic)} are`} paused`,
-    fix: `pgbq config set paused false${e.whole_queue ? '' : ` ${topicFlag(topic)}`}`,
+    fix: `pgbq resume${e.whole_queue ? '' : ` ${topicFlag(topic)}`}`,
   }),
   'no-supervisor': () => ({ text: 'waits because no supervisor is alive', fix: 'pgbq work' }),
   'no-worker-for-topic': ({ topic, evidence: e }) => ({

@@ -1,4 +1,6 @@
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { explainTask } from '../../src/engine/why.js'
+import { toJson } from '../../src/output/json.js'
 import { pgbq } from '../support/cli.js'
 import { OWNER } from '../support/names.js'
 import { waitFor } from '../support/wait.js'
@@ -11,12 +13,11 @@ const LONG = 'select pg_sleep(600)'
 
 const ask = (id: bigint, role?: string) => pgbq(['why', String(id), '--json'], { url: queue.db.url(role) })
 
-async function why(id: bigint, role?: string) {
-  const result = await ask(id, role)
-  expect({ code: result.code, stderr: result.stderr }).toEqual({ code: 0, stderr: '' })
-  expect(Object.keys(result.json)).toEqual(['id', 'state', 'reason', 'message', 'evidence', 'fix'])
-  expect(result.json.id).toBe(Number(id))
-  return result.json
+/** What `--json` prints, without a process for each question. */
+async function why(id: bigint, session = queue.db.owner) {
+  const answer = JSON.parse(toJson(await explainTask(session, id)))
+  expect(Object.keys(answer)).toEqual(['id', 'state', 'reason', 'message', 'evidence', 'fix'])
+  return answer
 }
 
 /** A supervisor that is ended at once: its tasks run for long. */
@@ -75,6 +76,9 @@ describe('without a supervisor', () => {
       evidence: { supervisors: [], last_seen_at: null },
       fix: 'pgbq work',
     })
+    const printed = await ask(id)
+    expect(printed).toMatchObject({ code: 0, stderr: '' })
+    expect(printed.json).toEqual(await why(id))
     const { stdout } = await pgbq(['why', String(id)], { url: queue.db.url() })
     expect(stdout).toBe(
       `Task ${id} waits because no supervisor is alive\n  state       pending\nTry this: pgbq work\n`,
@@ -104,7 +108,7 @@ describe('without a supervisor', () => {
     expect(await why(id)).toMatchObject({
       reason: 'paused',
       evidence: { topic: topic ?? null, whole_queue: false },
-      fix: `pgbq config set paused false ${flag}`,
+      fix: `pgbq resume ${flag}`,
     })
   })
 
@@ -115,7 +119,7 @@ describe('without a supervisor', () => {
       reason: 'paused',
       message: `Task ${id} waits because the queue is paused`,
       evidence: { topic: null, whole_queue: true },
-      fix: 'pgbq config set paused false',
+      fix: 'pgbq resume',
     })
   })
 
@@ -180,6 +184,7 @@ describe('under a supervisor', () => {
       },
       fix: 'pgbq config set max_parallel_running_tasks_count 2 --topic reports',
     })
+    expect((await ask(second)).json).toEqual(await why(second))
     const { stdout } = await pgbq(['why', String(second)], { url: queue.db.url() })
     expect(stdout).toMatch(new RegExp(`^ +running +task ${first}, started [\\d.]+ m?s ago$`, 'm'))
   })
@@ -388,6 +393,12 @@ describe('a role', () => {
       evidence: { cause: 'renamed', is_known: false },
       fix: `pgbq cancel ${id}`,
     })
+    await work('--concurrency', '1', '--run-as', 'set-role')
+    await waitFor('the claim to have set it aside', async () => {
+      const { json } = await pgbq(['status', '--json'], { url: queue.db.url() })
+      return json.stranded_roles.some((r: any) => r.role === alice.name && r.count === 1)
+    })
+    expect((await why(id)).reason).toBe('no-worker-for-role')
   })
 
   test('that may only enqueue asks about its own tasks, and learns no id of others', async () => {
@@ -395,7 +406,7 @@ describe('a role', () => {
     await work('--concurrency', '2')
     const theirs = await running(await queue.enqueue(LONG, { topic: 'shared' }))
     const own = await queue.enqueue('select 1', { topic: 'shared' }, alice.session)
-    expect(await why(own, alice.name)).toMatchObject({
+    expect(await why(own, alice.session)).toMatchObject({
       reason: 'topic-limit',
       evidence: { running: 1, tasks: [] },
     })
