@@ -49,10 +49,10 @@ select id, topic, closed_at, errors from :"schema".pg_background_tasks
 where state = 'failed' order by closed_at desc limit 5;
 
 -- name: stranded_roles
--- due tasks of roles for which no worker is registered
+-- due tasks of roles for which no worker is registered, or that were renamed since (lane '!')
 select t.enqueued_by as role, count(*)::integer as count from :"schema".pg_background_tasks t
-where t.state in ('pending', 'retrying') and t.run_at <= clock_timestamp()
-  and not exists (select from background_queue.workers w where w.sets_role or w.role_oid = t.enqueued_by_oid)
+where t.state in ('pending', 'retrying') and t.run_at <= clock_timestamp() and (t.lane = '!'
+  or not exists (select from background_queue.workers w where w.sets_role or w.role_oid = t.enqueued_by_oid))
 group by t.enqueued_by order by t.enqueued_by;
 
 -- name: tasks

@@ -174,8 +174,8 @@ begin
              where s.id = p_supervisor_id and s.seen_at < clock_timestamp() - v_stale / 2) then
     v_stale := interval '1 day';
   end if;
-  update background_queue.supervisors s set seen_at = clock_timestamp(), wants_wake = p_wants_wake
-  where s.id = p_supervisor_id and (s.wants_wake <> p_wants_wake or s.seen_at < clock_timestamp() - interval '900 ms');
+  update background_queue.supervisors s set seen_at = clock_timestamp(), wants_wake = p_wants_wake, refused = p_refused
+  where s.id = p_supervisor_id and (s.wants_wake <> p_wants_wake or s.refused <> p_refused or s.seen_at < clock_timestamp() - interval '900 ms');
   select s.lanes into v_served from background_queue.supervisors s where s.id = p_supervisor_id;
   is_registered := found;
   settings_changed := background_queue.sync_lanes();

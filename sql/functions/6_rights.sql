@@ -15,6 +15,8 @@ set search_path = pg_catalog, pg_temp as $$
     ('table', 'background_queue.inbox_many', 'select', '{first_id,last_id,added}'),
     ('table', 'background_queue.commands', 'insert', '{verb,task_id}'),
     ('table', 'background_queue.commands', 'select', '{done,count}'),
+    ('table', 'background_queue.questions', 'insert', '{task_id}'),
+    ('table', 'background_queue.questions', 'select', '{facts}'),
     ('table', 'background_queue.attempts', 'select', null),
     ('table', 'background_queue.installed', 'select', null),
     ('table', ':"schema".pg_background_tasks', 'select', null),

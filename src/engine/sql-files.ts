@@ -48,10 +48,12 @@ export function inSchema(text: string, schema: string): string {
 
 let queries: Map<string, string> | undefined
 
-/** The query of that name in sql/queries.sql. */
+/** The query of that name in sql/queries.sql or sql/doctor.sql. */
 export function namedQuery(name: string): string {
   queries ??= new Map(
-    readFileSync(new URL('queries.sql', SQL_FOLDER), 'utf8')
+    ['queries.sql', 'doctor.sql']
+      .map((file) => readFileSync(new URL(file, SQL_FOLDER), 'utf8'))
+      .join('\n')
       .split(/^-- name: /m)
       .slice(1)
       .map((part) => [part.slice(0, part.indexOf('\n')).trim(), part.slice(part.indexOf('\n') + 1)] as const),

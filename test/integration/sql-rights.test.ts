@@ -66,6 +66,8 @@ const GRANTED = [
   'column inbox_many.options INSERT',
   'column inbox_many.statements INSERT',
   'column inbox_many.topics INSERT',
+  'column questions.facts SELECT',
+  'column questions.task_id INSERT',
   'function background_queue.claim(bigint,text)',
   'function background_queue.fail(bigint,text,jsonb)',
   'function background_queue.finish(bigint,text,bigint,text)',

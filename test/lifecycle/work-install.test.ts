@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { install } from '../../src/engine/migrator.js'
+import { install, schemaVersion } from '../../src/engine/migrator.js'
 import type { RunningWork } from '../support/cli.js'
 import { waitFor } from '../support/wait.js'
 import { eventsOf, holderOf, stop, useQueue } from './work-support.js'
@@ -79,7 +79,7 @@ describe('a newer program that upgrades the queue', () => {
   }
   const refusal = async (work: RunningWork) => {
     expect(await work.exit()).toBe(1)
-    const reason = 'The queue was brought to schema version 901 by a newer pgbq; this one knows 3'
+    const reason = `The queue was brought to schema version 901 by a newer pgbq; this one knows ${schemaVersion()}`
     expect(eventsOf(work, 'stopping')).toMatchObject([{ reason }])
     return { reason, output: work.stderr() + JSON.stringify(work.events().at(-1)) }
   }
