@@ -135,7 +135,7 @@ group by t.enqueued_by order by t.enqueued_by;
 -- name: tasks
 -- tasks by id, newest first: states or null, topics or null ('' is no topic), limit
 select * from :"schema".pg_background_tasks
-where ($1::text[] is null or state = any ($1:::"schema".pg_background_queue_task_state[])) and ($2::text[] is null or coalesce(topic, '') = any ($2))
+where ($1:::"schema".pg_background_queue_task_state[] is null or state = any ($1)) and ($2::text[] is null or coalesce(topic, '') = any ($2))
 order by id desc limit $3;
 
 -- name: task

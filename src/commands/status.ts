@@ -1,5 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../base-command.js'
+import type { Database } from '../engine/database/database.js'
 import { usageError } from '../engine/errors.js'
 import { readStatus } from '../engine/status.js'
 import { findTask, listAttempts, listTasks, parseId } from '../engine/task-store.js'
@@ -15,6 +16,7 @@ export default class Status extends BaseCommand {
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --state failed --topic reporting',
     '<%= config.bin %> <%= command.id %> 42 --json',
+    '<%= config.bin %> <%= command.id %> --watch',
   ]
   static override args = { id: Args.string({ description: 'id of a task' }) }
   static override flags = {
@@ -27,6 +29,10 @@ export default class Status extends BaseCommand {
     topic: Flags.string({ description: 'tasks of this topic', multiple: true, multipleNonGreedy: true }),
     'no-topic': Flags.boolean({ description: 'tasks without topic' }),
     limit: Flags.string({ description: 'how many tasks (default: 20)' }),
+    watch: Flags.boolean({
+      description: 'watch the queue live; without a terminal, one line a second',
+      exclusive: ['state', 'topic', 'no-topic', 'limit'],
+    }),
   }
 
   async run(): Promise<void> {
@@ -35,7 +41,9 @@ export default class Status extends BaseCommand {
     const limit = parseLimit(flags.limit)
     if (id !== undefined && (flags.state || flags.topic || flags['no-topic'] || flags.limit))
       throw usageError('USAGE', 'An ID goes with none of --state, --topic, --no-topic and --limit')
+    if (id !== undefined && flags.watch) throw usageError('USAGE', 'An ID does not go with --watch')
     const { database, schema } = await this.openQueue(flags)
+    if (flags.watch) return this.watch(database)
     if (id !== undefined) {
       const task = await findTask(database, schema, id)
       const attempts = await listAttempts(database, id)
@@ -52,6 +60,16 @@ export default class Status extends BaseCommand {
     }
     const status = await readStatus(database, schema)
     this.print(status, statusText(status))
+  }
+
+  private async watch(database: Database): Promise<void> {
+    await database.close()
+    const { watch } = await import('../watch.js')
+    await watch(database.target, {
+      wantsJson: this.wantsJson,
+      print: (line) => this.log(line),
+      note: (line) => this.note(line),
+    })
   }
 }
 

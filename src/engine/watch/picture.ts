@@ -33,8 +33,9 @@ export interface Picture {
   sample: { percent: number; ageSec: number } | undefined
 }
 
-/** A table of so many blocks (8 MB) is counted at every look; of a larger one as many are looked at, more seldom. */
-const SAMPLE_BLOCKS = 1000
+/** A table of so many blocks (8 MB) is counted at every look; of a larger one a sample is, more seldom. */
+const COUNTED_BLOCKS = 1000
+const SAMPLE_BLOCKS = 2000
 const SAMPLE_EVERY_SEC = 15
 
 const OPEN: State[] = ['pending', 'running', 'retrying']
@@ -62,9 +63,9 @@ export class Painter {
 
   private samplePercent(): number {
     if (this.blocks === undefined) return 0
-    if (this.blocks <= SAMPLE_BLOCKS) return 100
+    if (this.blocks <= COUNTED_BLOCKS) return 100
     const isDue = this.sample === undefined || this.lastAt! - this.sample.at >= SAMPLE_EVERY_SEC
-    return isDue ? (100 * SAMPLE_BLOCKS) / this.blocks : 0
+    return isDue ? Math.min(50, (100 * SAMPLE_BLOCKS) / this.blocks) : 0
   }
 
   paint(look: Look): Picture {
