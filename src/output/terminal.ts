@@ -89,7 +89,6 @@ export class Terminal {
 
   private readonly resized = (): void => {
     this.shown = []
-    process.stdout.write('\u001b[2J')
     this.onResize()
   }
 

@@ -83,7 +83,8 @@ export class Feed {
     )
     if (this.stopping.signal.aborted) return
     this.troubleSinceMs = undefined
-    this.listener.picture(this.painter.paint(look))
+    const picture = this.painter.paint(look)
+    if (!this.painter.isUnsampled) this.listener.picture(picture)
   }
 
   private async open(): Promise<void> {

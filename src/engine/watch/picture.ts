@@ -98,7 +98,7 @@ export class Painter {
     const sampled = index(this.sample?.counts ?? [])
     const names = new Set([...topics.keys(), ...exact.keys(), ...sampled.keys(), ...this.history.topics()])
     return [...names]
-      .sort((a, b) => (a ?? '').localeCompare(b ?? ''))
+      .sort((a, b) => byName.compare(a ?? '', b ?? ''))
       .map((topic) => ({
         topic,
         ...(topics.get(topic) ?? queue),
@@ -123,6 +123,9 @@ export class Painter {
     }
   }
 }
+
+/** topic 2 before topic 10 */
+const byName = new Intl.Collator(undefined, { numeric: true })
 
 type ByState = Map<State, Count>
 

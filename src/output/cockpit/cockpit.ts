@@ -1,6 +1,7 @@
 import type { Feed, Trouble } from '../../engine/watch/feed.js'
 import type { Picture } from '../../engine/watch/picture.js'
 import { type Key, Terminal } from '../terminal.js'
+import { scrollLimit } from './pages.js'
 import { drawScreen, pageRows } from './screen.js'
 import { type Effect, FIRST, press, requestOf, type Ui } from './ui.js'
 
@@ -57,7 +58,12 @@ export class Cockpit {
       return
     }
     const before = JSON.stringify(requestOf(this.ui))
-    const { ui, effect } = press(this.ui, key, this.picture, pageRows(this.terminal.size) - 2)
+    const { columns, rows } = this.terminal.size
+    const page = { columns, rows: pageRows({ columns, rows }) }
+    const { ui, effect } = press(this.ui, key, this.picture, {
+      rows: page.rows - 2,
+      scrollLimit: scrollLimit(this.picture, page),
+    })
     this.ui = ui
     if (JSON.stringify(requestOf(ui)) !== before) this.turn()
     if (effect) void this.carryOut(effect)

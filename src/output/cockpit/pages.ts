@@ -105,8 +105,13 @@ export function taskPage(ui: Ui, picture: Picture, { columns, rows }: Size): str
   if (task === null || task.id !== ui.task)
     return [` Task ${ui.task}`, picture.task ? '' : ' is not there, or not yet read']
   const lines = taskLines(task, columns - 2, picture.now)
-  const first = Math.min(ui.scroll, Math.max(0, lines.length - rows))
+  const first = Math.min(ui.scroll, scrollLimit(picture, { columns, rows }))
   return lines.slice(first, first + rows).map((line) => ` ${line}`)
+}
+
+/** The last line of a task that can stand at the top. */
+export function scrollLimit({ task, now }: Picture, { columns, rows }: Size): number {
+  return task === null ? 0 : Math.max(0, taskLines(task, columns - 2, now).length - rows)
 }
 
 function taskLines(

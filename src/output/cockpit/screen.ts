@@ -118,13 +118,17 @@ function fitParts(parts: [string, (text: string) => string][], columns: number):
 }
 
 /** One line for what is asked or has happened, else for what the numbers are worth. */
-function note({ confirm, isSearching, search, message }: Ui, { sample }: Picture, columns: number): string {
+function note(
+  { page, confirm, isSearching, search, message }: Ui,
+  { sample }: Picture,
+  columns: number,
+): string {
   if (confirm) {
     const { verb, id, state } = confirm
     const question = ` ${verb === 'cancel' ? 'Cancel' : 'Retry'} task ${id}, which is ${state}? y yes, any other key no`
     return chalk.inverse(shorten(question, columns))
   }
-  if (isSearching || search !== '')
+  if (page === 'topics' && (isSearching || search !== ''))
     return shorten(` Topics with: ${search}${isSearching ? '_' : '   Esc shows all'}`, columns)
   if (message !== '') return shorten(` ${oneLine(message, 500)}`, columns)
   if (!sample) return ''

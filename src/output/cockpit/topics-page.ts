@@ -8,55 +8,67 @@ import { lineKeys, selectedIndex, shownTopics, type Ui } from './ui.js'
 
 const WIDTHS = { pending: 7, running: 7, retrying: 8, failed: 6, finished: 8, cancelled: 9 } as const
 const STATES = Object.keys(WIDTHS) as State[]
+const NARROW: State[] = ['pending', 'running', 'failed', 'finished']
 const OLDEST = 7
 const LIMIT = 16
 const LINE = 30
+
+/** The columns that a terminal has room for. */
+interface Shape {
+  states: State[]
+  isWide: boolean
+  name: number
+}
 
 /** Counts per topic and state, with limits; on a wide terminal what ended in the last minute too. */
 export function topicsPage(ui: Ui, picture: Picture, { columns, rows }: Size): string[] {
   const topics = shownTopics(ui, picture)
   const keys = lineKeys(ui, picture)
   const index = selectedIndex(ui, keys)
-  const isWide = columns >= 120
-  const others = [...Object.values(WIDTHS), OLDEST, ...(isWide ? [LIMIT, LINE] : [])]
-  const name = restOf(columns, others)
+  const shape: Shape = { states: columns < 72 ? NARROW : STATES, isWide: columns >= 120, name: 0 }
+  const others = [
+    ...shape.states.map((state) => WIDTHS[state]),
+    OLDEST,
+    ...(shape.isWide ? [LIMIT, LINE] : []),
+  ]
+  shape.name = restOf(columns, others)
   const lines = [
-    ...(ui.search === '' ? [wholeLine(picture, name, isWide, index === 0)] : []),
-    ...topics.map((topic, i) => topicLine(topic, name, isWide, index === i + keys.length - topics.length)),
+    ...(ui.search === '' ? [wholeLine(picture, shape, index === 0)] : []),
+    ...topics.map((topic, i) => topicLine(topic, shape, index === i + keys.length - topics.length)),
   ]
   const first = Math.floor(index / (rows - 1)) * (rows - 1)
-  const head = headLine(name, isWide, keys.length > rows - 1 ? [first, rows - 1, keys.length] : undefined)
+  const head = headLine(shape, keys.length > rows - 1 ? [first, rows - 1, keys.length] : undefined)
   if (topics.length === 0 && ui.search !== '') return [head, ` No topic has "${ui.search}" in its name`]
   return [head, ...lines.slice(first, first + rows - 1)]
 }
 
-function headLine(name: number, isWide: boolean, part: number[] | undefined): string {
+function headLine({ name, isWide, states }: Shape, part: number[] | undefined): string {
   const [first = 0, rows = 0, all = 0] = part ?? []
   const title = part ? `topic ${first + 1}-${Math.min(first + rows, all)} of ${all}` : 'topic'
   const cells: Cell[] = [
     { text: title, width: name },
-    ...STATES.map((state) => ({ text: state, width: WIDTHS[state], isRight: true })),
+    ...states.map((state) => ({ text: state, width: WIDTHS[state], isRight: true })),
     { text: 'waiting', width: OLDEST, isRight: true },
   ]
   if (isWide) cells.push({ text: 'limit', width: LIMIT }, { text: 'ended in the last minute', width: LINE })
   return chalk.bold(tableLine(cells))
 }
 
-function wholeLine(picture: Picture, name: number, isWide: boolean, isSelected: boolean): string {
+function wholeLine(picture: Picture, shape: Shape, isSelected: boolean): string {
   const { queue, states, due, ends } = picture
   const whole = { topic: null, ...queue, states, due, ends }
-  return tableLine(cellsOf('all topics', whole, name, isWide), isSelected)
+  return tableLine(cellsOf('all topics', whole, shape), isSelected)
 }
 
-function topicLine(topic: WatchedTopic, name: number, isWide: boolean, isSelected: boolean): string {
-  return tableLine(cellsOf(topicName(topic.topic), topic, name, isWide), isSelected)
+function topicLine(topic: WatchedTopic, shape: Shape, isSelected: boolean): string {
+  return tableLine(cellsOf(topicName(topic.topic), topic, shape), isSelected)
 }
 
-function cellsOf(title: string, topic: WatchedTopic, name: number, isWide: boolean): Cell[] {
+function cellsOf(title: string, topic: WatchedTopic, { name, isWide, states: shown }: Shape): Cell[] {
   const { states, due, ends } = topic
   const cells: Cell[] = [
     { text: title, width: name },
-    ...STATES.map((state) => stateCell(state, states, topic)),
+    ...shown.map((state) => stateCell(state, states, topic)),
     { text: due === null ? '' : sayDuration(due).replace(' ', ''), width: OLDEST, isRight: true },
   ]
   if (!isWide) return cells

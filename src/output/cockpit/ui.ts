@@ -82,13 +82,19 @@ export function selectedIndex(ui: Ui, keys: string[]): number {
   return ui.page === 'task' || ui.page === 'help' ? 0 : Math.max(0, keys.indexOf(ui.selected[ui.page]))
 }
 
-/** What a key does. `rows`: lines of a page. */
-export function press(ui: Ui, key: Key, picture: Picture, rows: number): Pressed {
+/** How much a page shows at once, and how far a task in full can be scrolled. */
+export interface Extent {
+  rows: number
+  scrollLimit: number
+}
+
+/** What a key does. */
+export function press(ui: Ui, key: Key, picture: Picture, extent: Extent): Pressed {
   if (key.ctrl) return key.name === 'c' || key.name === 'd' ? { ui, effect: { kind: 'quit' } } : { ui }
   if (ui.confirm) return answer(ui, key)
   if (ui.isSearching) return { ui: search(ui, key) }
   const quiet = { ...ui, message: '' }
-  const moved = move(quiet, key, picture, rows)
+  const moved = move(quiet, key, picture, extent)
   if (moved) return { ui: moved }
   switch (key.name) {
     case 'q':
@@ -127,7 +133,7 @@ function back(ui: Ui): Ui {
   return { ...ui, page: ui.from.at(-1)!, from: ui.from.slice(0, -1) }
 }
 
-function move(ui: Ui, key: Key, picture: Picture, rows: number): Ui | undefined {
+function move(ui: Ui, key: Key, picture: Picture, { rows, scrollLimit }: Extent): Ui | undefined {
   const steps: Record<string, number> = {
     up: -1,
     k: -1,
@@ -141,7 +147,7 @@ function move(ui: Ui, key: Key, picture: Picture, rows: number): Ui | undefined 
   const step = steps[key.name]
   if (step === undefined) return undefined
   if (ui.page === 'help') return ui
-  if (ui.page === 'task') return { ...ui, scroll: Math.max(0, Math.min(ui.scroll + step, 1e6)) }
+  if (ui.page === 'task') return { ...ui, scroll: Math.max(0, Math.min(ui.scroll + step, scrollLimit)) }
   const keys = lineKeys(ui, picture)
   const index = Math.max(0, Math.min(keys.length - 1, selectedIndex(ui, keys) + step))
   return { ...ui, selected: { ...ui.selected, [ui.page]: keys[index] ?? '' } }
