@@ -120,6 +120,15 @@ select distinct topic from (
     order by closed_at desc limit 5000)) t
 where topic is not null order by topic limit 1000;
 
+-- name: known_parameters
+-- names of all parameters
+select name from background_queue.parameters();
+
+-- name: known_tasks
+-- the newest tasks in the states $1 (null: all), in a few words
+select id, concat_ws(' ', state, topic, left(sql_statement, 60)) as text from :"schema".pg_background_tasks
+where $1:::"schema".pg_background_queue_task_state[] is null or state = any ($1) order by id desc limit 50;
+
 -- name: recent_failures
 -- the failed tasks that ended last
 select id, topic, closed_at, errors from :"schema".pg_background_tasks
