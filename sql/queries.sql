@@ -151,6 +151,11 @@ order by id desc limit $3;
 -- one task
 select * from :"schema".pg_background_tasks where id = $1;
 
+-- name: task_columns
+-- the columns of a task, for a table without rows
+select attname as name from pg_attribute
+where attrelid = ':"schema".pg_background_tasks'::regclass and attnum > 0 and not attisdropped order by attnum;
+
 -- name: attempts
 -- what is kept of a task's attempts
 select id, outcome, started_at, ended_at, sqlstate, message, detail, hint, context, position, host, worker_pid, backend_pid
