@@ -17,18 +17,22 @@ export function displayWidth(text: string): number {
   return width
 }
 
-/** The text, which has no colours, in at most that many places of a terminal, never cut inside a character. */
-export function shorten(text: string, width: number): string {
-  let kept = ''
+/** The longest beginning of a text without colours that fits in that many places. */
+export function beginning(text: string, width: number): string {
+  let length = 0
   let used = 0
-  let fitting = ''
   for (const character of text) {
     used += characterWidth(character)
-    if (used > width) return width < 1 ? '' : `${fitting}…`
-    kept += character
-    if (used <= width - 1) fitting = kept
+    if (used > width) break
+    length += character.length
   }
-  return kept
+  return text.slice(0, length)
+}
+
+/** The text in at most that many places of a terminal, never cut inside a character; one that is cut has no colours. */
+export function shorten(text: string, width: number): string {
+  if (displayWidth(text) <= width) return text
+  return width < 1 ? '' : `${beginning(stripVTControlCharacters(text), width - 1)}…`
 }
 
 /** The text, filled up with blanks to that many places. */

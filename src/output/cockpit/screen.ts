@@ -32,7 +32,7 @@ export function drawScreen(scene: Scene, size: Size, nowMs: number): string[] {
   const rows = pageRows(size)
   const page = pageLines(ui, picture, { columns: size.columns, rows })
   const filled = Array.from({ length: rows }, (_, i) => page[i] ?? '')
-  return [
+  const lines = [
     title(scene, size.columns, nowMs),
     throughput(picture, size.columns),
     hands(picture, size.columns),
@@ -41,6 +41,8 @@ export function drawScreen(scene: Scene, size: Size, nowMs: number): string[] {
     note(ui, picture, size.columns),
     keys(ui, size.columns),
   ]
+  // the columns of a page have least widths
+  return lines.map((line) => shorten(line, size.columns))
 }
 
 function pageLines(ui: Ui, picture: Picture, size: Size): string[] {

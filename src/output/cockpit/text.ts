@@ -2,7 +2,7 @@ import type { WatchedTopic } from '../../engine/watch/picture.js'
 import chalk from '../color.js'
 import { sayDuration } from '../duration.js'
 import { plain, plainTopic } from '../plain.js'
-import { pad, shorten } from '../width.js'
+import { beginning, pad, shorten } from '../width.js'
 
 export interface Size {
   columns: number
@@ -56,10 +56,9 @@ export function wrap(text: string, columns: number): string[] {
       const lines: string[] = []
       let rest = line
       do {
-        const part = shorten(rest, columns)
-        const isCut = part !== rest
-        lines.push(isCut ? part.slice(0, -1) : part)
-        rest = isCut ? rest.slice(part.length - 1) : ''
+        const part = beginning(rest, Math.max(2, columns))
+        lines.push(part)
+        rest = rest.slice(part.length)
       } while (rest !== '')
       return lines
     })
