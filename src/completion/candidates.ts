@@ -104,7 +104,5 @@ function argument({ id, args }: KnownCommand, given: string[]): Pick<Completion,
   if (/^ids?$/.test(first.name)) return { candidates: [], wanted: tasks }
   if (given.some((word) => !word.startsWith('-'))) return { candidates: [] }
   if (id.startsWith('config:')) return { candidates: [], wanted: 'parameters' }
-  if ((id === 'pause' || id === 'resume') && first.name.startsWith('topic'))
-    return { candidates: [], wanted: 'topics' }
   return { candidates: (first.options ?? []).map((value) => ({ value })) }
 }

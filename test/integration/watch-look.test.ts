@@ -69,10 +69,11 @@ test('a look reads no more of a large table than its sample', async () => {
     )
     const lines = plan.map((row) => row['QUERY PLAN'])
     expect(lines.filter((line) => /Seq Scan on pg_background_tasks/.test(line))).toEqual([])
-    const read = Math.max(
-      ...lines.map((line) => Number(/rows=(\d+)(?:\.\d+)? loops=1\)/.exec(line)?.[1] ?? 0)),
-    )
-    expect(read).toBeLessThanOrEqual(10_001)
+    const read = lines
+      .filter((line) => line.includes('on pg_background_tasks'))
+      .map((line) => Number(/rows=(\d+)(?:\.\d+)? loops=1\)/.exec(line)?.[1] ?? 0))
+    expect(read.length).toBeGreaterThan(0)
+    expect(Math.max(...read)).toBeLessThanOrEqual(10_001)
   }
 })
 
