@@ -153,12 +153,10 @@ export abstract class BaseCommand extends Command {
   protected get wantsJson(): boolean {
     const end = this.argv.indexOf('--')
     const flags = this.argv.slice(0, end === -1 ? undefined : end)
-    return (
-      flags.includes('--json') ||
-      (this.ctor.flags.output !== undefined &&
-        (flags.includes('--output=json') ||
-          (flags[flags.indexOf('--output') + 1] === 'json' && flags.includes('--output'))))
+    const isJsonOutput = flags.some(
+      (flag, i) => flag === '--output=json' || (flag === 'json' && flags[i - 1] === '--output'),
     )
+    return flags.includes('--json') || (isJsonOutput && this.ctor.flags?.output !== undefined)
   }
 
   override async catch(error: Error & { oclif?: { exit?: number } }): Promise<void> {

@@ -109,7 +109,8 @@ describe('status --watch in a terminal', () => {
   })
 
   test('gives the terminal back when it breaks', async () => {
-    const broken = 'data:text/javascript,setTimeout(()=>{throw%20new%20Error("broken%20on%20purpose")},1500)'
+    const code = `setTimeout(() => { throw new Error('broken on purpose') }, 1500)`
+    const broken = `data:text/javascript,${encodeURIComponent(code)}`
     const terminal = openTerminal(['status', '--watch'], {
       url: db.url(),
       env: { NODE_OPTIONS: `--import=${broken}` },
