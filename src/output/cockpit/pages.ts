@@ -94,7 +94,7 @@ function workerCells(worker: WatchedWorker, widths: Record<string, number>, widt
     { text: oneLine(`${host}/${pid}`), width: widths['host/pid']!, paint },
     { text: task ?? '', width: widths.task!, isRight: true, paint: (t) => colorState('running', t) },
     { text: task === null ? '' : topicName(topic), width: widths.topic!, paint },
-    { text: sayDuration(Math.max(0, sec)), width: widths.for!, isRight: true, paint },
+    { text: task === null ? '' : sayDuration(Math.max(0, sec)), width: widths.for!, isRight: true, paint },
     { text, width, paint },
   ]
 }
@@ -165,7 +165,7 @@ export const HELP = [
   'r                            retry a task that failed or was cancelled; asks first',
   'q Ctrl-C                     leave',
   '',
-  'One look a second, 3 to 15 ms of the server however many tasks there are. Waiting and',
+  'One look a second, about 10 ms of the server however many tasks there are. Waiting and',
   'running tasks are counted. A number with ~ is estimated from a sample of the table,',
   'always the same blocks of it: closed tasks where there are more than 8 MB of tasks,',
   'waiting ones where there are more than 10,000. "pgbq status" counts all of them.',

@@ -69,7 +69,11 @@ function cellsOf(title: string, topic: WatchedTopic, { name, isWide, states: sho
   const cells: Cell[] = [
     { text: title, width: name },
     ...shown.map((state) => stateCell(state, states, topic)),
-    { text: due === null ? '' : sayDuration(due).replace(' ', ''), width: OLDEST, isRight: true },
+    {
+      text: due === null ? '' : `${states.pending.isEstimate ? '~' : ''}${sayDuration(due).replace(' ', '')}`,
+      width: OLDEST,
+      isRight: true,
+    },
   ]
   if (!isWide) return cells
   const sum = ends.finished.map((n, i) => n + ends.failed[i]!)
