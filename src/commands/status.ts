@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core'
-import { BaseCommand, type OpenQueue, outputFlags, timeFlags } from '../base-command.js'
+import { BaseCommand, type OpenQueue } from '../base-command.js'
 import type { Database } from '../engine/database/database.js'
 import { usageError } from '../engine/errors.js'
 import { readStatus } from '../engine/status.js'
@@ -11,6 +11,7 @@ import {
   type TaskFilter,
   taskColumns,
 } from '../engine/task-store.js'
+import { outputFlags, timeFlags } from '../list-flags.js'
 import { TASK_STATES } from '../output/color.js'
 import { statusText } from '../output/status-text.js'
 import { taskDetail, tasksTable } from '../output/task-text.js'

@@ -120,6 +120,13 @@ describe('status --watch in a terminal', () => {
     expect(terminal.isAlternate()).toBe(false)
   })
 
+  test('leaves at once, with the reason, where it may not look', async () => {
+    await db.owner.query(`grant select on background_queue.installed to pgbq_alice`)
+    await db.owner.query(`grant usage on schema background_queue to pgbq_alice`)
+    const terminal = openTerminal(['status', '--watch'], { url: db.url('pgbq_alice'), columns: 200 })
+    await terminal.shows(/^before\nError: .*\nTry this: .*\nleft with 1$/m)
+  })
+
   test('draws anew when the terminal is resized, and stops at Ctrl-C', async () => {
     const terminal = watch()
     await terminal.shows(/^ mail /m)

@@ -1,6 +1,6 @@
-import { outputFlags } from '../../base-command.js'
 import { ConfigCommand, scopeFlags } from '../../config-command.js'
 import { readParameters, readProblems } from '../../engine/settings.js'
+import { outputFlags } from '../../list-flags.js'
 import { parametersTable, problemLine } from '../../output/config-text.js'
 
 export default class ConfigList extends ConfigCommand {

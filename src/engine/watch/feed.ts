@@ -50,14 +50,17 @@ export class Feed {
     this.hurry.abort()
   }
 
-  /** Looks until it is stopped. Throws only what the first attempt meets. */
+  /** Looks until it is stopped. Throws only what the first look meets: later ones were possible once. */
   async run(): Promise<void> {
-    await this.open()
-    while (!this.stopping.signal.aborted) {
-      await this.look().catch((error: Error) => this.report(error))
-      await this.pause()
+    try {
+      await this.look()
+      while (!this.stopping.signal.aborted) {
+        await this.pause()
+        await this.look().catch((error: Error) => this.report(error))
+      }
+    } finally {
+      await this.close()
     }
-    await this.close()
   }
 
   stop(): void {
@@ -76,6 +79,7 @@ export class Feed {
   }
 
   private async look(): Promise<void> {
+    if (this.stopping.signal.aborted) return
     if (this.database === undefined || this.database.lost) await this.open()
     this.lastLookMs = performance.now()
     const look = await this.within(
