@@ -43,6 +43,92 @@ order by s.id;
 select extract(epoch from clock_timestamp() - min(run_at))::double precision as sec
 from :"schema".pg_background_tasks where state in ('pending', 'retrying') and run_at <= clock_timestamp();
 
+-- name: watch
+-- One look of `status --watch`, as one JSON. However large the table, at most 10,000 rows of a kind are read, by the
+-- partial indexes, and the sample's blocks. Closings of the last $1 seconds; tasks of the topics $2 (null: no tasks,
+-- {}: of all) in the states $3 (null: all); one task $4; counts in $5 percent of the blocks, always the same ones.
+with clock as materialized (select clock_timestamp() as now),
+waiting as materialized (
+  select t.id, t.topic, t.state, t.priority, t.run_at from :"schema".pg_background_tasks t
+  where t.state in ('pending', 'retrying') limit 10001),
+running as materialized (
+  select t.id, t.topic, t.state, t.worker_id, t.started_at, t.end_requested, left(t.sql_statement, 300) as sql
+  from :"schema".pg_background_tasks t where t.state = 'running'),
+closings as materialized (
+  select t.topic, t.state, t.closed_at from :"schema".pg_background_tasks t
+  where t.state in ('failed', 'finished', 'cancelled')
+    and t.closed_at > (select now from clock) - $1::double precision * interval '1 second'
+  order by t.closed_at desc limit 10001),
+counts as (
+  select topic, state, count(*) as count, extract(epoch from max(now - run_at) filter (where run_at <= now)) as due
+  from waiting, clock group by topic, state
+  union all select topic, state, count(*), null from running group by topic, state),
+sample as (
+  select topic, state, count(*) as count,
+    extract(epoch from max(now - run_at) filter (where state in ('pending', 'retrying') and run_at <= now)) as due
+  from :"schema".pg_background_tasks tablesample system ($5::real) repeatable (0), clock group by topic, state),
+listed as (
+  (select id, topic, state, started_at as at, 1 as place, row_number() over (order by started_at, id) as rank
+   from running where $2::text[] is not null)
+  union all
+  (select id, topic, state, run_at, 2, row_number() over (order by priority, run_at, id) from waiting where $2::text[] is not null)
+  union all
+  (select id, topic, state, closed_at, 3, row_number() over (order by closed_at desc, id desc) from (
+    select t.id, t.topic, t.state, t.closed_at from :"schema".pg_background_tasks t
+    where $2::text[] is not null and t.state in ('failed', 'finished', 'cancelled')
+    order by t.closed_at desc, t.id desc limit 10000) closed)),
+tasks as (
+  select * from listed
+  where ($2::text[] = '{}' or coalesce(topic, '') = any ($2::text[])) and ($3::text[] is null or state::text = any ($3::text[]))
+  order by place, rank limit 300)
+select json_build_object(
+  'now', extract(epoch from now),
+  'blocks', pg_relation_size(':"schema".pg_background_tasks') / current_setting('block_size')::integer,
+  'isWaitingWhole', (select count(*) <= 10000 from waiting),
+  'counts', (select coalesce(json_agg(c), '[]') from counts c),
+  'sample', (select coalesce(json_agg(s), '[]') from sample s),
+  'closings', (select coalesce(json_agg(c), '[]') from (
+    select floor(extract(epoch from closed_at)) as second, topic, state, count(*) as count from closings group by 1, 2, 3) c),
+  'supervisors', (select count(*) from background_queue.supervisors s
+    where not background_queue.backend_is_gone(s.backend_pid, s.role_oid, s.backend_started_at, s.server_started_at)),
+  'workers', (select coalesce(json_agg(json_build_object('id', w.id::text, 'host', w.host, 'pid', w.pid, 'task', r.id::text,
+      'topic', r.topic, 'sec', extract(epoch from now - coalesce(r.started_at, w.registered_at)), 'ends', r.end_requested,
+      'sql', r.sql) order by r.started_at, w.id), '[]')
+    from background_queue.workers w left join running r on r.worker_id = w.id),
+  'lanes', (select json_agg(json_build_object('lane', lane, 'max_running', max_running, 'delay_in_sec', delay_in_sec,
+      'paused', paused)) from background_queue.lanes where not implicit),
+  'tasks', (select coalesce(json_agg(json_build_object('id', l.id::text, 'topic', l.topic, 'state', l.state,
+      'sec', extract(epoch from now - l.at), 'took', extract(epoch from t.closed_at - t.started_at),
+      'sql', left(t.sql_statement, 300)) order by l.place, l.rank), '[]')
+    from tasks l join :"schema".pg_background_tasks t on t.id = l.id),
+  'task', (select json_build_object('id', t.id::text, 'state', t.state, 'sql', left(t.sql_statement, 8000),
+      'bytes', octet_length(t.sql_statement), 'errors', left(t.errors, 4000),
+      'row', to_jsonb(t) - array['id', 'state', 'sql_statement', 'errors', 'token_hash', 'lane', 'enqueued_by_oid'],
+      'attempts', (select coalesce(json_agg(a), '[]') from (
+        select a.ended_at, a.outcome, a.sqlstate, left(a.message, 300) as message
+        from background_queue.attempts a where a.task_id = t.id order by a.id desc limit 20) a))
+    from :"schema".pg_background_tasks t where t.id = $4::bigint)
+) as look from clock;
+
+-- name: known_topics
+-- topics that a person may want to name: of settings, waiting tasks and the last that closed, without a look at all rows
+select distinct topic from (
+  select substr(lane, 2) as topic from background_queue.lanes where lane like '/_%'
+  union all (select topic from :"schema".pg_background_tasks where state in ('pending', 'retrying') limit 5000)
+  union all select topic from :"schema".pg_background_tasks where state = 'running'
+  union all (select topic from :"schema".pg_background_tasks where state in ('failed', 'finished', 'cancelled')
+    order by closed_at desc limit 5000)) t
+where topic is not null order by topic limit 1000;
+
+-- name: known_parameters
+-- names of all parameters
+select name from background_queue.parameters();
+
+-- name: known_tasks
+-- the newest tasks in the states $1 (null: all), in a few words
+select id, concat_ws(' ', state, topic, left(sql_statement, 60)) as text from :"schema".pg_background_tasks
+where $1:::"schema".pg_background_queue_task_state[] is null or state = any ($1) order by id desc limit 50;
+
 -- name: recent_failures
 -- the failed tasks that ended last
 select id, topic, closed_at, errors from :"schema".pg_background_tasks
@@ -58,12 +144,17 @@ group by t.enqueued_by order by t.enqueued_by;
 -- name: tasks
 -- tasks by id, newest first: states or null, topics or null ('' is no topic), limit
 select * from :"schema".pg_background_tasks
-where ($1::text[] is null or state::text = any ($1)) and ($2::text[] is null or coalesce(topic, '') = any ($2))
+where ($1:::"schema".pg_background_queue_task_state[] is null or state = any ($1)) and ($2::text[] is null or coalesce(topic, '') = any ($2))
 order by id desc limit $3;
 
 -- name: task
 -- one task
 select * from :"schema".pg_background_tasks where id = $1;
+
+-- name: task_columns
+-- the columns of a task, for a table without rows
+select attname as name from pg_attribute
+where attrelid = ':"schema".pg_background_tasks'::regclass and attnum > 0 and not attisdropped order by attnum;
 
 -- name: attempts
 -- what is kept of a task's attempts

@@ -3,9 +3,12 @@ import { Database, OWN_SEARCH_PATH } from './engine/database/database.js'
 import { type ConnectionTarget, chosenUrl, resolveTarget } from './engine/database/target.js'
 import { QueueError, usageError } from './engine/errors.js'
 import { install, requireInstalled } from './engine/migrator.js'
-import { isFlagError, sayFlagError } from './output/flag-error.js'
+import { toCsv } from './output/csv.js'
+import { isFlagError, sayFlagError, wrongFlag } from './output/flag-error.js'
 import { toJson } from './output/json.js'
+import { nearest } from './output/nearest.js'
 import { hidePasswords, plain } from './output/plain.js'
+import { ABSOLUTE, type TimeStyle } from './output/time.js'
 
 export interface ConnectionFlags {
   'database-url'?: string | undefined
@@ -109,6 +112,22 @@ export abstract class BaseCommand extends Command {
     return toJson(json)
   }
 
+  /** The result of a command that lists, in the form that --output names; `columns` are of the CSV. */
+  protected printRows(
+    output: string | undefined,
+    result: { json: unknown; columns: string[]; rows: Record<string, unknown>[]; text: () => string },
+  ): void {
+    if (output === 'csv') this.log(toCsv(result.columns, result.rows))
+    else this.log(this.wantsJson ? toJson(result.json) : result.text())
+  }
+
+  /** How times are shown to people; distances are the server's. */
+  protected async timeStyle(database: Database, chosen: string | undefined): Promise<TimeStyle> {
+    if ((chosen ?? (process.stdout.isTTY ? 'relative' : 'absolute')) === 'absolute') return ABSOLUTE
+    const { now } = await database.one<{ now: string }>('select clock_timestamp() as now')
+    return { style: 'relative', now }
+  }
+
   /** Everything that is not the result goes to stderr. */
   protected note(message: string): void {
     process.stderr.write(`${message}\n`)
@@ -116,12 +135,16 @@ export abstract class BaseCommand extends Command {
 
   protected get wantsJson(): boolean {
     const end = this.argv.indexOf('--')
-    return this.argv.slice(0, end === -1 ? undefined : end).includes('--json')
+    const flags = this.argv.slice(0, end === -1 ? undefined : end)
+    const isJsonOutput = flags.some(
+      (flag, i) => flag === '--output=json' || (flag === 'json' && flags[i - 1] === '--output'),
+    )
+    return flags.includes('--json') || (isJsonOutput && this.ctor.flags?.output !== undefined)
   }
 
   override async catch(error: Error & { oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof Errors.ExitError) throw error
-    const failure = toQueueError(error, `${this.line} --help`)
+    const failure = toQueueError(error, this.helpHint(error))
     const { code, hint } = failure
     const message = hidePasswords(failure.message)
     if (this.wantsJson) this.log(this.format({ error: { code, message, hint: hint ?? null } }))
@@ -130,6 +153,14 @@ export abstract class BaseCommand extends Command {
       if (hint) this.note(`Try this: ${plain(hint)}`)
     }
     process.exitCode = failure.usage ? 2 : 1
+  }
+
+  /** The flag that a wrong one was meant to be, and where all of them stand. */
+  private helpHint(error: Error): string {
+    const { flags, baseFlags } = this.ctor
+    const known = Object.keys({ ...baseFlags, ...flags }).map((name) => `--${name}`)
+    const near = nearest(wrongFlag(error) ?? '', known)
+    return `${near === undefined ? '' : `${this.line} ${near}, or `}${this.line} --help`
   }
 
   override async finally(): Promise<void> {

@@ -3,6 +3,7 @@ import { BaseCommand } from './base-command.js'
 import type { Database } from './engine/database/database.js'
 import { usageError } from './engine/errors.js'
 import { type Parameter, readParameters, unknownParameter } from './engine/settings.js'
+import { nearest } from './output/nearest.js'
 
 /** Where a parameter stands: the whole queue, one topic, or tasks without topic. */
 export interface Scope {
@@ -39,7 +40,18 @@ export abstract class ConfigCommand extends BaseCommand {
   protected async lookUp(database: Database, name: string, scope: Scope): Promise<Parameter> {
     const parameters = await readParameters(database)
     const named = parameters.filter((p) => p.name === name)
-    if (named.length === 0) throw unknownParameter(name, parameters)
+    if (named.length === 0) {
+      const near = nearest(
+        name,
+        parameters.map((p) => p.name),
+      )
+      if (near === undefined) throw unknownParameter(name, parameters)
+      throw usageError(
+        'UNKNOWN_PARAMETER',
+        `No parameter is named "${name}"`,
+        `pgbq ${this.id?.replaceAll(':', ' ')} ${near}, or pgbq config`,
+      )
+    }
     return named.find((p) => p.topic === scope.topic) ?? named.find((p) => p.topic === null)!
   }
 }

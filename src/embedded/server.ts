@@ -26,6 +26,8 @@ export interface EmbeddedServer {
 
 export interface EmbeddedStatus {
   running: boolean
+  /** whether there is data */
+  exists: boolean
   url: string | null
   dataDir: string
   pid: number | null
@@ -89,6 +91,7 @@ export function embeddedStatus(options: EmbeddedOptions = {}): Promise<EmbeddedS
     const running = await findRunning(place)
     return {
       running: running !== undefined,
+      exists: existsSync(place.dataDir),
       url: running === undefined ? null : urlOf(running.socketDir),
       dataDir: place.dataDir,
       pid: running?.pid ?? null,

@@ -9,7 +9,7 @@ export interface TopicLimits {
   paused: boolean
 }
 
-interface LaneRow extends Row {
+export interface LaneLimits {
   lane: string
   max_running: number | null
   delay_in_sec: number | null
@@ -20,9 +20,17 @@ interface LaneRow extends Row {
 export async function readLanes(
   database: Database,
 ): Promise<{ queue: TopicLimits; topics: Map<string | null, TopicLimits> }> {
-  const rows = await database.query<LaneRow>(
+  const rows = await database.query<LaneLimits & Row>(
     'select lane, max_running, delay_in_sec, paused from background_queue.lanes where not implicit order by lane',
   )
+  return effectiveLimits(rows)
+}
+
+/** The limits in force that rows of background_queue.lanes say. */
+export function effectiveLimits(rows: LaneLimits[]): {
+  queue: TopicLimits
+  topics: Map<string | null, TopicLimits>
+} {
   const whole = rows.find((r) => r.lane === '')!
   const queue = { limit: whole.max_running!, delay_in_sec: whole.delay_in_sec!, paused: whole.paused! }
   const topics = new Map<string | null, TopicLimits>()

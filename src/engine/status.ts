@@ -71,6 +71,9 @@ function sum(counts: Count[]): StateCounts {
   return total
 }
 
+/** topic 2 before topic 10 */
+const byName = new Intl.Collator(undefined, { numeric: true })
+
 function byTopic(
   counts: Count[],
   limits: Map<string | null, TopicLimits>,
@@ -78,7 +81,7 @@ function byTopic(
 ): TopicStatus[] {
   const names = [...new Set([...counts.map((c) => c.topic), ...limits.keys()])]
   return names
-    .sort((a, b) => (a ?? '').localeCompare(b ?? ''))
+    .sort((a, b) => byName.compare(a ?? '', b ?? ''))
     .map((topic) => ({
       topic,
       states: sum(counts.filter((c) => c.topic === topic)),

@@ -95,6 +95,12 @@ export function listAttempts(database: Database, id: bigint): Promise<Row[]> {
   return database.query(namedQuery('attempts'), [id])
 }
 
+/** The names of what a TaskRow has, in order. */
+export async function taskColumns(database: Database, schema: string): Promise<string[]> {
+  const columns = await database.query<{ name: string }>(inSchema(namedQuery('task_columns'), schema))
+  return Object.keys(publicRow(Object.fromEntries(columns.map(({ name }) => [name, null]))))
+}
+
 /** token_hash is no use to anybody, and lane and worker are how the queue works inside. */
 function publicRow({ token_hash: _, lane: __, enqueued_by_oid: ___, ...row }: Row): TaskRow {
   return row as TaskRow

@@ -1,5 +1,5 @@
 import type { Hook } from '@oclif/core'
-import { closest } from 'fastest-levenshtein'
+import { nearest } from '../output/nearest.js'
 import { hidePasswords } from '../output/plain.js'
 
 /** An unknown command is a usage error like any other: the fact, the nearest known one, exit code 2. */
@@ -7,10 +7,11 @@ const commandNotFound: Hook.CommandNotFound = async ({ id, config, argv = [] }) 
   // oclif takes a URL behind a command for its subcommands
   const name = /:\/\//.test(id) ? hidePasswords(id) : id.replaceAll(':', ' ')
   const known = config.commandIDs
-    .filter((command) => command !== 'help')
+    .filter((command) => !['help', 'complete'].includes(command))
     .map((command) => command.replaceAll(':', ' '))
   const message = `No command is named "${name}"`
-  const hint = `pgbq ${closest(name, known)}, or pgbq help`
+  const near = nearest(name, known)
+  const hint = near === undefined ? 'pgbq help' : `pgbq ${near}, or pgbq help`
   if (argv.includes('--json')) {
     process.stdout.write(`${JSON.stringify({ error: { code: 'USAGE', message, hint } }, null, 2)}\n`)
   } else {

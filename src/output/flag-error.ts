@@ -16,6 +16,10 @@ export function sayFlagError(error: Error): string {
   return (reworded ?? message.replace(/\n?See more help with --help\s*$/, '')).trim()
 }
 
+/** The flag that no command knows, as it was typed. */
+export const wrongFlag = ({ message }: Error): string | undefined =>
+  /^Nonexistent flags?: (--?[^\s=]+)/.exec(message)?.[1]
+
 /** Whether the error is the parser's: a wrong flag or argument. */
 export const isFlagError = (error: Error): boolean => error instanceof Errors.CLIError
 

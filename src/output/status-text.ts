@@ -4,16 +4,17 @@ import chalk, { colorState, TASK_STATES } from './color.js'
 import { sayDuration } from './duration.js'
 import { plain, plainTopic } from './plain.js'
 import { oneLine, renderTable } from './table.js'
+import { sayTime, type TimeStyle } from './time.js'
 
 /** The queue at a glance, for people. */
-export function statusText(status: QueueStatus): string {
-  const parts = [topicsTable(status), workersText(status)]
+export function statusText(status: QueueStatus, times?: TimeStyle): string {
+  const parts = [topicsTable(status), workersText(status, times)]
   if (status.oldest_due_sec !== null)
     parts.push(`Oldest due task: waiting for ${sayDuration(status.oldest_due_sec)}`)
   for (const { role, count } of status.supervisors.length > 0 ? status.stranded_roles : []) {
     parts.push(chalk.yellow(`No worker runs tasks of role "${plain(String(role))}": ${count} due`))
   }
-  if (status.failures.length > 0) parts.push(failuresTable(status.failures))
+  if (status.failures.length > 0) parts.push(failuresTable(status.failures, times))
   return parts.join('\n\n')
 }
 
@@ -35,14 +36,14 @@ function topicsTable({ topics, states }: QueueStatus): string {
   )
 }
 
-function workersText({ workers, supervisors }: QueueStatus): string {
+function workersText({ workers, supervisors }: QueueStatus, times?: TimeStyle): string {
   if (supervisors.length === 0) return 'No supervisor is alive'
   const rows = workers.map((w) => [
     String(w.id),
     `${w.host}/${w.pid}`,
     plain(String(w.role)),
     w.state === 'running' ? colorState('running', `task ${w.task_id}`) : String(w.state),
-    String(w.since).slice(0, 19).replace('T', ' '),
+    sayTime(String(w.since), times),
   ])
   const head = `${supervisors.length} supervisor${supervisors.length === 1 ? '' : 's'}, ${workers.length} worker${workers.length === 1 ? '' : 's'}`
   return rows.length === 0
@@ -50,13 +51,13 @@ function workersText({ workers, supervisors }: QueueStatus): string {
     : `${head}\n${renderTable(['worker', 'host/pid', 'role', 'state', 'since'], rows, [1, 2])}`
 }
 
-function failuresTable(failures: Row[]): string {
+function failuresTable(failures: Row[], times?: TimeStyle): string {
   return renderTable(
     ['failed', 'topic', 'at', 'error'],
     failures.map((f) => [
       String(f.id),
       plainTopic(String(f.topic ?? '')),
-      String(f.closed_at).slice(0, 19).replace('T', ' '),
+      sayTime(String(f.closed_at), times),
       oneLine(String(f.errors), 70),
     ]),
     [1, 3],

@@ -1,25 +1,14 @@
-import { stripVTControlCharacters } from 'node:util'
 import Table from 'cli-table3'
 import chalk from './color.js'
 import { plain } from './plain.js'
+import { displayWidth, shorten } from './width.js'
 
-const FRAME = [
-  'top',
-  'top-mid',
-  'top-left',
-  'top-right',
-  'bottom',
-  'bottom-mid',
-  'bottom-left',
-  'bottom-right',
-  'left',
-  'left-mid',
-  'mid',
-  'mid-mid',
-  'right',
-  'right-mid',
-  'middle',
-]
+const FRAME = ['top', 'bottom', 'left', 'right', 'mid'].flatMap((side) => [
+  side,
+  `${side}-mid`,
+  `${side}-left`,
+  `${side}-right`,
+])
 const GAP = 2
 const LEAST_WIDTH = 8
 
@@ -31,7 +20,7 @@ export function renderTable(head: string[], rows: string[][], flexible: number[]
   const table = new Table({
     head: head.map((title) => chalk.bold(title)),
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': GAP },
-    chars: Object.fromEntries(FRAME.map((part) => [part, ''])),
+    chars: Object.fromEntries([...FRAME, 'middle'].map((part) => [part, ''])),
   })
   table.push(...fit(head, rows, flexible, process.stdout.isTTY ? process.stdout.columns : undefined))
   return table
@@ -41,10 +30,13 @@ export function renderTable(head: string[], rows: string[][], flexible: number[]
     .join('\n')
 }
 
+const columnWidths = (lines: string[][]): number[] =>
+  (lines[0] ?? []).map((_, i) => lines.reduce((width, line) => Math.max(width, displayWidth(line[i]!)), 0))
+
 /** The rows with their flexible cells shortened, the widest column first, until a line fits in `columns`. */
 export function fit(head: string[], rows: string[][], flexible: number[], columns?: number): string[][] {
   if (columns === undefined || flexible.length === 0) return rows
-  const widths = head.map((title, i) => Math.max(...[title, ...rows.map((row) => row[i]!)].map(displayWidth)))
+  const widths = columnWidths([head, ...rows])
   let excess = widths.reduce((sum, width) => sum + width + GAP, -GAP) - columns
   while (excess > 0) {
     const widest = flexible.reduce((a, b) => (widths[b]! > widths[a]! ? b : a))
@@ -57,27 +49,7 @@ export function fit(head: string[], rows: string[][], flexible: number[], column
 
 /** One line of a text, shortened, for a cell. */
 export function oneLine(text: string | null | undefined, length = 60): string {
-  return shorten(plain((text ?? '').replace(/\s+/g, ' ').trim()), length)
-}
-
-const WIDE =
-  /\p{Extended_Pictographic}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u
-
-const characterWidth = (character: string): number => (WIDE.test(character) ? 2 : 1)
-
-function displayWidth(text: string): number {
-  return [...stripVTControlCharacters(text)].reduce((sum, character) => sum + characterWidth(character), 0)
-}
-
-/** The text in at most that many places of a terminal, never cut inside a character. */
-function shorten(text: string, width: number): string {
-  if (displayWidth(text) <= width) return text
-  let kept = ''
-  let left = width - 1
-  for (const character of text) {
-    left -= characterWidth(character)
-    if (left < 0) break
-    kept += character
-  }
-  return `${kept}…`
+  // a statement may have a megabyte, of which a line shows nothing
+  const start = (text ?? '').slice(0, 20 * length + 1000)
+  return shorten(plain(start.replace(/\s+/g, ' ').trim()), length)
 }

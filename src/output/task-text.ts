@@ -4,6 +4,7 @@ import chalk, { colorState } from './color.js'
 import { sayDuration } from './duration.js'
 import { plain, plainTopic } from './plain.js'
 import { oneLine, renderTable } from './table.js'
+import { sayTime, type TimeStyle } from './time.js'
 
 /** How a task ended, in one or a few lines. */
 export function sayOutcome(task: TaskRow): string {
@@ -21,7 +22,7 @@ function seconds(task: TaskRow): number | null {
 }
 
 /** Tasks as a table, one line each. */
-export function tasksTable(tasks: TaskRow[]): string {
+export function tasksTable(tasks: TaskRow[], times?: TimeStyle): string {
   if (tasks.length === 0) return 'No tasks'
   return renderTable(
     ['id', 'state', 'topic', 'prio', 'joined', 'took', 'sql'],
@@ -32,7 +33,7 @@ export function tasksTable(tasks: TaskRow[]): string {
         colorState(task.state),
         plainTopic(task.topic ?? ''),
         String(task.priority),
-        task.joined_at.slice(0, 19).replace('T', ' '),
+        sayTime(task.joined_at, times),
         took === null ? '' : sayDuration(took),
         oneLine(task.sql_statement),
       ]
@@ -42,28 +43,43 @@ export function tasksTable(tasks: TaskRow[]): string {
 }
 
 /** All about one task. */
-export function taskDetail(task: TaskRow, attempts: Row[]): string {
+export function taskDetail(task: TaskRow, attempts: Row[], times?: TimeStyle): string {
   const fields = Object.entries(task)
     .filter(([name, value]) => value !== null && !['sql_statement', 'errors', 'id'].includes(name))
     .map(([name, value]) => [
       chalk.dim(name),
-      name === 'state' ? colorState(String(value)) : plainTopic(String(value)),
+      name === 'state' ? colorState(String(value)) : fieldText(name, String(value), times),
     ])
   const parts = [
     `${chalk.bold(`Task ${task.id}`)}`,
     renderTable(['', ''], fields).replace(/^\s*\n/, ''),
-    plain(task.sql_statement),
+    statementText(task.sql_statement),
   ]
   if (task.errors !== null) parts.push(chalk.red(plain(task.errors)))
-  if (attempts.length > 0) parts.push(attemptsTable(attempts))
+  if (attempts.length > 0) parts.push(attemptsTable(attempts, times))
   return parts.join('\n\n')
 }
 
-function attemptsTable(attempts: Row[]): string {
+/** A terminal need not scroll through a megabyte. */
+const LONGEST_ON_TERMINAL = 10_000
+
+function statementText(sql: string): string {
+  if (!process.stdout.isTTY || sql.length <= LONGEST_ON_TERMINAL) return plain(sql)
+  const rest = (sql.length - LONGEST_ON_TERMINAL).toLocaleString('en')
+  return `${plain(sql.slice(0, LONGEST_ON_TERMINAL))}\n${chalk.dim(`… and ${rest} characters more, which a pipe or --json gets`)}`
+}
+
+/** An instant with its distance from now, where that is asked for. */
+function fieldText(name: string, text: string, times?: TimeStyle): string {
+  const isTold = times?.style === 'relative' && /_at$/.test(name)
+  return isTold ? `${text} (${sayTime(text, times)})` : plainTopic(text)
+}
+
+function attemptsTable(attempts: Row[], times?: TimeStyle): string {
   return renderTable(
     ['ended', 'outcome', 'sqlstate', 'message'],
     attempts.map((a) => [
-      String(a.ended_at).slice(0, 19).replace('T', ' '),
+      sayTime(String(a.ended_at), times),
       String(a.outcome),
       String(a.sqlstate ?? ''),
       oneLine(String(a.message ?? ''), 80),

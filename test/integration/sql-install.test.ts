@@ -36,7 +36,8 @@ afterEach(async () => {
   await db.admin.query(`drop database ${name} with (force)`)
 })
 
-const ALL = ['0001_tasks', '0002_workers', '0003_settings', '0004_refused_roles']
+const ALL = ['0001_tasks', '0002_workers', '0003_settings', '0004_refused_roles', '0005_failed_index']
+const VERSION = schemaVersion()
 
 /** What stands in the catalog, without oids and without the order in which it came. */
 async function catalog(session: Database): Promise<string[]> {
@@ -74,7 +75,7 @@ async function catalog(session: Database): Promise<string[]> {
 test('installs into an empty database as its ordinary owner', async () => {
   const [me] = await owner.query('select rolsuper from pg_roles where rolname = current_user')
   expect(me).toEqual({ rolsuper: false })
-  expect(await install(owner)).toEqual({ schema: 'public', from: null, to: schemaVersion(), applied: ALL })
+  expect(await install(owner)).toEqual({ schema: 'public', from: null, to: VERSION, applied: ALL })
   expect(await requireInstalled(owner)).toBe('public')
   await owner.query(`select pg_background_enqueue('select 1')`)
 })
@@ -82,12 +83,7 @@ test('installs into an empty database as its ordinary owner', async () => {
 test('changes nothing when it is repeated', async () => {
   await install(owner)
   const before = await catalog(owner)
-  expect(await install(owner)).toEqual({
-    schema: 'public',
-    from: schemaVersion(),
-    to: schemaVersion(),
-    applied: [],
-  })
+  expect(await install(owner)).toEqual({ schema: 'public', from: VERSION, to: VERSION, applied: [] })
   expect(await catalog(owner)).toEqual(before)
 })
 
@@ -124,14 +120,14 @@ test('lets installs that come at once follow one another', async () => {
   for (let i = 0; i < 4; i++) others.push(await open(OWNER))
   const reports = await Promise.all(others.map((session) => install(session)))
   expect(reports.filter((report) => report.from === null)).toHaveLength(1)
-  expect(reports.filter((report) => report.from === schemaVersion())).toHaveLength(4)
+  expect(reports.filter((report) => report.from === VERSION)).toHaveLength(4)
 })
 
 test('leaves nothing behind after a dry run, and reports the same', async () => {
   expect(await install(owner, { isDryRun: true })).toEqual({
     schema: 'public',
     from: null,
-    to: schemaVersion(),
+    to: VERSION,
     applied: ALL,
   })
   expect(await installedVersion(owner)).toBeUndefined()
@@ -169,7 +165,7 @@ test.each([1, 2])('brings version %i to what a fresh install gives, and keeps it
   expect(await install(owner)).toEqual({
     schema: 'public',
     from: version,
-    to: schemaVersion(),
+    to: VERSION,
     applied: ALL.slice(version),
   })
   const upgraded = await catalog(owner)
@@ -199,7 +195,7 @@ test('refuses a schema that is newer than this program', async () => {
   const before = await catalog(owner)
   await expect(install(owner)).rejects.toMatchObject({
     code: 'NEWER_SCHEMA',
-    message: `The queue has schema version 99, this program knows ${schemaVersion()}`,
+    message: `The queue has schema version 99, this program knows ${VERSION}`,
   })
   await expect(requireInstalled(owner)).rejects.toMatchObject({ code: 'NEWER_SCHEMA' })
   expect(await catalog(owner)).toEqual(before)
@@ -213,7 +209,7 @@ test('installs into the schema that is asked for, and refuses another afterwards
     code: 'OTHER_SCHEMA',
     message: 'The queue is already installed in schema "jobs" of this database',
   })
-  expect(await install(owner)).toMatchObject({ schema: 'jobs', from: schemaVersion() })
+  expect(await install(owner)).toMatchObject({ schema: 'jobs', from: VERSION })
 })
 
 test('refuses a role that may not create in the database', async () => {
@@ -248,7 +244,7 @@ test('does not take over a function that another role planted', async () => {
 test('leaves everything the owner’s when a superuser upgrades the queue', async () => {
   await installOlder(owner, 1)
   await install(await open())
-  expect((await installedVersion(owner))?.version).toBe(schemaVersion())
+  expect((await installedVersion(owner))?.version).toBe(VERSION)
   const strangers = await owner.query(
     `select c.oid::regclass::text as name from pg_class c where c.relnamespace = 'background_queue'::regnamespace
        and c.relkind in ('r', 'v') and pg_get_userbyid(c.relowner) <> $1

@@ -134,7 +134,14 @@ describe('starting', () => {
 
     expect(await startEmbedded({ home })).toEqual({ ...first, started: false })
     const { url, dataDir, pid, version } = first
-    expect(await embeddedStatus({ home })).toEqual({ running: true, url, dataDir, pid, version })
+    expect(await embeddedStatus({ home })).toEqual({
+      running: true,
+      exists: true,
+      url,
+      dataDir,
+      pid,
+      version,
+    })
   })
 
   test('ten processes at once start one server', async () => {

@@ -7,7 +7,7 @@ import { onTestFinished } from 'vitest'
 import { PASSWORD } from './names.js'
 import { waitFor } from './wait.js'
 
-const RUN = fileURLToPath(new URL('../../bin/run.js', import.meta.url))
+export const RUN = fileURLToPath(new URL('../../bin/run.js', import.meta.url))
 
 /** An empty home with a .pgpass for the test roles, so that no setting of this machine reaches a test. */
 const HOME = mkdtempSync(join(tmpdir(), 'pgbq-home-'))
@@ -29,7 +29,7 @@ export interface CliResult {
   json: any
 }
 
-function environment({ url, env }: CliOptions): NodeJS.ProcessEnv {
+export function environment({ url, env }: CliOptions): NodeJS.ProcessEnv {
   const base: NodeJS.ProcessEnv = {
     PATH: process.env.PATH,
     HOME,

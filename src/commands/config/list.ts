@@ -1,5 +1,6 @@
 import { ConfigCommand, scopeFlags } from '../../config-command.js'
 import { readParameters, readProblems } from '../../engine/settings.js'
+import { outputFlags } from '../../list-flags.js'
 import { parametersTable, problemLine } from '../../output/config-text.js'
 
 export default class ConfigList extends ConfigCommand {
@@ -9,8 +10,9 @@ export default class ConfigList extends ConfigCommand {
   static override examples = [
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --topic reporting',
+    '<%= config.bin %> <%= command.id %> --output csv',
   ]
-  static override flags = scopeFlags
+  static override flags = { ...scopeFlags, ...outputFlags }
 
   /** The problems that are printed in full say it. */
   protected override warnOnce(): void {}
@@ -21,7 +23,12 @@ export default class ConfigList extends ConfigCommand {
     const { database } = await this.openQueue(flags)
     const all = await readParameters(database)
     const parameters = scope.topic === null ? all : all.filter((p) => p.topic === scope.topic)
-    this.print({ parameters }, parametersTable(parameters))
+    this.printRows(flags.output, {
+      json: { parameters },
+      columns: ['name', 'topic', 'value', 'source'],
+      rows: parameters as unknown as Record<string, unknown>[],
+      text: () => parametersTable(parameters),
+    })
     for (const problem of await readProblems(database)) this.note(problemLine(problem))
   }
 }

@@ -1,0 +1,47 @@
+import { createInterface } from 'node:readline/promises'
+import { Flags } from '@oclif/core'
+import { BaseCommand } from '../../base-command.js'
+import { destroyEmbedded, embeddedStatus } from '../../embedded/server.js'
+import { usageError } from '../../engine/errors.js'
+
+export default class EmbeddedDestroy extends BaseCommand {
+  static override summary = 'stop the embedded PostgreSQL and delete all its data'
+  static override description =
+    'Asks on a terminal; elsewhere it wants --yes. Nothing can bring the data back.'
+  static override examples = [
+    '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> --yes',
+  ]
+  static override flags = { yes: Flags.boolean({ char: 'y', description: 'do not ask' }) }
+
+  async run(): Promise<void> {
+    const { flags } = await this.parse(EmbeddedDestroy)
+    const { exists, dataDir } = await embeddedStatus()
+    const isSure = !exists || flags.yes || (await this.ask(dataDir))
+    if (exists && isSure) await destroyEmbedded()
+    const text = !exists
+      ? `There is no embedded PostgreSQL in "${dataDir}"`
+      : isSure
+        ? `The embedded PostgreSQL and its data in "${dataDir}" are deleted`
+        : 'Nothing was deleted'
+    this.print({ destroyed: exists && isSure, data_dir: dataDir }, text)
+    if (!isSure) process.exitCode = 1
+  }
+
+  private async ask(dataDir: string): Promise<boolean> {
+    if (!process.stdin.isTTY || this.wantsJson) {
+      throw usageError(
+        'NOT_CONFIRMED',
+        `All data in "${dataDir}" would be deleted`,
+        'pgbq embedded destroy --yes',
+      )
+    }
+    const terminal = createInterface({ input: process.stdin, output: process.stderr })
+    const leaving = new AbortController()
+    terminal.once('SIGINT', () => leaving.abort())
+    const question = `Delete all data in "${dataDir}", every database of it? Type "yes": `
+    const answer = await terminal.question(question, { signal: leaving.signal }).catch(() => '')
+    terminal.close()
+    return answer.trim() === 'yes'
+  }
+}
