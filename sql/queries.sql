@@ -47,7 +47,7 @@ from :"schema".pg_background_tasks where state in ('pending', 'retrying') and ru
 -- One look of `status --watch`, as one JSON. However large the table, at most 10,000 rows of a kind are read, by the
 -- partial indexes, and the sample's blocks. Closings of the last $1 seconds; tasks of the topics $2 (null: no tasks,
 -- {}: of all) in the states $3 (null: all); one task $4; counts in $5 percent of the blocks, always the same ones.
-with clock as materialized (select clock_timestamp() as now),
+with recursive clock as materialized (select clock_timestamp() as now),
 waiting as materialized (
   select t.id, t.topic, t.state, t.priority, t.run_at from :"schema".pg_background_tasks t
   where t.state in ('pending', 'retrying') limit 10001),
@@ -67,6 +67,18 @@ sample as (
   select topic, state, count(*) as count,
     extract(epoch from max(now - run_at) filter (where state in ('pending', 'retrying') and run_at <= now)) as due
   from :"schema".pg_background_tasks tablesample system ($5::real) repeatable (0), clock group by topic, state),
+-- the oldest of each role, lane and priority, where too many wait to look at each: the oldest of all is among them
+heads as (
+  (select t.enqueued_by_oid as role, t.lane, t.priority, t.run_at, t.topic, 1 as n
+   from :"schema".pg_background_tasks t
+   where t.state in ('pending', 'retrying') and (select count(*) > 10000 from waiting)
+   order by t.enqueued_by_oid, t.lane, t.priority, t.run_at, t.id limit 1)
+  union all
+  select next.* from heads h cross join lateral (
+    select t.enqueued_by_oid, t.lane, t.priority, t.run_at, t.topic, h.n + 1 from :"schema".pg_background_tasks t
+    where t.state in ('pending', 'retrying') and (t.enqueued_by_oid, t.lane, t.priority) > (h.role, h.lane, h.priority)
+    order by t.enqueued_by_oid, t.lane, t.priority, t.run_at, t.id limit 1) next
+  where h.n < 1000),
 listed as (
   (select id, topic, state, started_at as at, 1 as place, row_number() over (order by started_at, id) as rank
    from running where $2::text[] is not null)
@@ -87,6 +99,8 @@ select json_build_object(
   'isWaitingWhole', (select count(*) <= 10000 from waiting),
   'counts', (select coalesce(json_agg(c), '[]') from counts c),
   'sample', (select coalesce(json_agg(s), '[]') from sample s),
+  'oldest', (select coalesce(json_agg(o), '[]') from (
+    select topic, extract(epoch from max(now - run_at)) as due from heads, clock where run_at <= now group by topic) o),
   'closings', (select coalesce(json_agg(c), '[]') from (
     select floor(extract(epoch from closed_at)) as second, topic, state, count(*) as count from closings group by 1, 2, 3) c),
   'supervisors', (select count(*) from background_queue.supervisors s

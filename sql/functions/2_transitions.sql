@@ -170,7 +170,8 @@ begin
   return new;
 end $$;
 
--- claim: the next task for this worker, or the milliseconds until one may be due (null: nothing waits).
+-- claim: the next task for this worker, or the milliseconds until one may be due (null: nothing waits). Of a task
+-- wait_ms says for how long it was due.
 -- A short transaction of its own. Per role, lane and priority only the head of the index is looked at.
 -- Its commit need not be flushed: what it allows, the finish, is flushed behind it. The planner's choice is narrowed
 -- to walking the index: statistics of a queue are always old, and a plan that sorts all that waits is a cliff.
@@ -272,6 +273,7 @@ begin
       task_id := v_task.id; sql_statement := v_task.sql_statement; topic := v_task.topic; mode := v_task.mode;
       isolation := v_task.isolation; statements_done := v_task.statements_done; role := v_task.enqueued_by;
       attempt := v_task.retry_count + 1;
+      wait_ms := least(extract(epoch from clock_timestamp() - v_task.run_at) * 1000, 2147483647);
       timeout_in_sec := nullif(coalesce(v_task.timeout_in_sec,
         (background_queue.topic_settings(v_task.topic)).timeout_in_sec), 0);
       return;

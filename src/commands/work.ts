@@ -1,8 +1,13 @@
-import { Flags } from '@oclif/core'
+import { Flags, type Interfaces } from '@oclif/core'
 import { BaseCommand } from '../base-command.js'
-import { readConfigFile } from '../engine/config-file.js'
+import { type FileConfig, readConfigFile } from '../engine/config-file.js'
 import { parseCount } from '../engine/count.js'
+import type { ConnectionTarget } from '../engine/database/target.js'
 import { parseDuration } from '../engine/duration.js'
+import type { Emit } from '../engine/events.js'
+import { chooseMetrics, type MetricsChoice } from '../engine/metrics/choice.js'
+import type { Metrics } from '../engine/metrics/metrics.js'
+import type { SupervisorOptions } from '../engine/supervisor/options.js'
 import { Supervisor } from '../engine/supervisor/supervisor.js'
 import { eventPrinter } from '../output/event-log.js'
 import { toJson } from '../output/json.js'
@@ -15,6 +20,7 @@ export default class Work extends BaseCommand {
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --concurrency 8 --topic mail --topic reports',
     '<%= config.bin %> <%= command.id %> --drain',
+    '<%= config.bin %> <%= command.id %> --metrics-port 9187',
   ]
   static override flags = {
     concurrency: Flags.string({
@@ -32,6 +38,14 @@ export default class Work extends BaseCommand {
       description: "run other roles' tasks by logging in as them, or by SET ROLE (which trusts every task)",
       options: ['login', 'set-role'],
     }),
+    'metrics-port': Flags.string({
+      description:
+        'serve Prometheus metrics at /metrics and probes at /healthz on this port (0: any free one)',
+    }),
+    'metrics-host': Flags.string({ description: 'address to serve them on (default: 127.0.0.1)' }),
+    'metrics-file': Flags.string({
+      description: 'write metrics to this file every 10 s, for the textfile collector of node_exporter',
+    }),
     'log-format': Flags.string({
       description: 'events as text for people or JSON for machines',
       options: ['text', 'json'],
@@ -40,35 +54,71 @@ export default class Work extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Work)
-    const file = (await readConfigFile(flags.config))?.config ?? {}
+    const found = await readConfigFile(flags.config)
+    const file = found?.config ?? {}
+    const choice = chooseMetrics(flags, found)
     const { target, isEmbedded } = await this.findTarget(flags)
     if (isEmbedded) await (await this.connect(flags)).close()
     const format = this.wantsJson ? 'json' : (flags['log-format'] ?? file.log_format ?? 'text')
+    const print = eventPrinter(format as 'text' | 'json')
+    let metrics: Metrics | undefined
+    const emit: Emit = (event) => {
+      print(event)
+      metrics?.note(event)
+    }
     const supervisor = new Supervisor({
+      ...supervisorOptions(flags, file),
       target,
       version: this.config.version,
-      concurrency: parseCount(flags.concurrency ?? file.concurrency, '--concurrency', 1),
-      warm: parseCount(flags.warm ?? file.warm, '--warm', 0),
-      lanes: lanesOf(flags.topic, flags['no-topic']),
-      isDraining: flags.drain,
-      idleTimeoutMs: optionalDuration(flags['idle-timeout'] ?? file.idle_timeout, '--idle-timeout'),
-      shutdownTimeoutMs: parseDuration(
-        String(flags['shutdown-timeout'] ?? file.shutdown_timeout ?? '30s'),
-        '--shutdown-timeout',
-      ),
-      runAs: (flags['run-as'] as 'login' | 'set-role' | undefined) ?? file.run_as ?? 'login',
       isPrivateServer: isEmbedded,
-      emit: eventPrinter(format as 'text' | 'json'),
+      emit,
+      onTick: () => metrics?.beat(),
     })
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
       process.on(signal, () => supervisor.stop(signal))
-    await supervisor.run()
+    metrics = await startMetrics(choice, target, emit)
+    try {
+      await supervisor.run()
+    } finally {
+      await metrics?.stop()
+    }
   }
 
   /** One line for each object, as the events are, also for an error. */
   protected override format(json: unknown): string {
     return toJson(json, 0)
   }
+}
+
+type WorkFlags = Interfaces.InferredFlags<typeof Work.flags>
+
+function supervisorOptions(
+  flags: WorkFlags,
+  file: FileConfig,
+): Omit<SupervisorOptions, 'target' | 'version' | 'emit'> {
+  return {
+    concurrency: parseCount(flags.concurrency ?? file.concurrency, '--concurrency', 1),
+    warm: parseCount(flags.warm ?? file.warm, '--warm', 0),
+    lanes: lanesOf(flags.topic, flags['no-topic']),
+    isDraining: flags.drain,
+    idleTimeoutMs: optionalDuration(flags['idle-timeout'] ?? file.idle_timeout, '--idle-timeout'),
+    shutdownTimeoutMs: parseDuration(
+      String(flags['shutdown-timeout'] ?? file.shutdown_timeout ?? '30s'),
+      '--shutdown-timeout',
+    ),
+    runAs: (flags['run-as'] as 'login' | 'set-role' | undefined) ?? file.run_as ?? 'login',
+  }
+}
+
+/** Their library is loaded only where somebody asked for them. */
+async function startMetrics(
+  choice: MetricsChoice,
+  target: ConnectionTarget,
+  emit: Emit,
+): Promise<Metrics | undefined> {
+  if (choice.port === undefined && choice.file === undefined) return undefined
+  const { Metrics } = await import('../engine/metrics/metrics.js')
+  return Metrics.start(choice, target, emit)
 }
 
 function optionalDuration(value: string | undefined, flag: string): number | undefined {

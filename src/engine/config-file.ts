@@ -14,6 +14,9 @@ export interface FileConfig {
   idle_timeout?: string
   run_as?: 'login' | 'set-role'
   log_format?: 'text' | 'json'
+  metrics_port?: number
+  metrics_host?: string
+  metrics_file?: string
   parameters?: Record<string, string | number | boolean>
   topics?: Record<string, Record<string, string | number | boolean>>
 }
@@ -32,6 +35,9 @@ const KEYS: Record<keyof FileConfig, string> = {
   idle_timeout: 'a duration such as 10m',
   run_as: '"login" or "set-role"',
   log_format: '"text" or "json"',
+  metrics_port: 'a port from 0 to 65535',
+  metrics_host: 'a text',
+  metrics_file: 'a text',
   parameters: 'an object of parameters',
   topics: 'an object of topics of at most 200 characters, each an object of parameters',
 }
@@ -134,6 +140,11 @@ function fits(key: keyof FileConfig, value: unknown): boolean {
       return value === 'login' || value === 'set-role'
     case 'log_format':
       return value === 'text' || value === 'json'
+    case 'metrics_port':
+      return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
+    case 'metrics_host':
+    case 'metrics_file':
+      return typeof value === 'string' && value !== ''
     case 'database_url':
       return typeof value === 'string'
     default:

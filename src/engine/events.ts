@@ -3,6 +3,8 @@ import type { RunningTask, TaskError } from './worker/ipc.js'
 /** What a supervisor tells of; the command words it. `time` is added where it is printed. */
 export type QueueEvent =
   | { event: 'ready'; supervisorId: bigint; slots: number; warm: number; database: string }
+  /** where this supervisor's metrics are */
+  | { event: 'metrics'; url: string | null; file: string | null }
   | { event: 'claimed'; task: RunningTask; workerId: bigint }
   | {
       event: 'finished'

@@ -52,6 +52,8 @@ function word(event: QueueEvent): string {
   switch (event.event) {
     case 'ready':
       return `ready: ${event.slots} ${plural(event.slots, 'slot')}, ${event.warm} warm, ${event.database}`
+    case 'metrics':
+      return `metrics at ${[event.url, event.file].filter(Boolean).join(' and ')}`
     case 'claimed':
       return `task ${event.task.id} ${colorState('running')}${topic(event.task.topic)} on worker ${event.workerId}${event.task.attempt > 1 ? `, attempt ${event.task.attempt}` : ''}`
     case 'finished':

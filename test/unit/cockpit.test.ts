@@ -12,6 +12,7 @@ const EMPTY: Look = {
   now: 1_800_000_000.5,
   blocks: 1,
   isWaitingWhole: true,
+  oldest: [],
   counts: [],
   sample: [],
   closings: [],

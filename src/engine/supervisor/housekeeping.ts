@@ -22,7 +22,7 @@ export class Housekeeping {
   }
 
   async tick(): Promise<void> {
-    const { agenda, link, refused, staffing, stopPlan } = this.parts
+    const { agenda, link, options, refused, staffing, stopPlan } = this.parts
     agenda.tickIn(TICK_MS)
     if (this.isMisplaced) {
       this.isMisplaced = false
@@ -30,6 +30,7 @@ export class Housekeeping {
     }
     const wantsWake = staffing.wantsWake()
     const tick = await link.control.tick(wantsWake, refused.names)
+    options.onTick?.()
     const failure = superseded(tick.schema_version)
     if (failure) return stopPlan.fail(failure)
     if (!tick.is_registered) {
@@ -49,9 +50,10 @@ export class Housekeeping {
 
   /** The same of a supervisor that stops: others must know that it lives, and cancels are still heard. */
   async tickWhileStopping(): Promise<void> {
-    const { agenda, link, refused, stopPlan } = this.parts
+    const { agenda, link, options, refused, stopPlan } = this.parts
     agenda.tickIn(TICK_MS)
     const tick = await link.control.tick(false, refused.names)
+    options.onTick?.()
     const failure = superseded(tick.schema_version)
     if (failure) stopPlan.fail(failure)
     if (!tick.is_registered) await link.enter()

@@ -18,4 +18,6 @@ export interface SupervisorOptions {
   /** the embedded server, whose one role is a superuser: nothing to warn of */
   isPrivateServer?: boolean
   emit: Emit
+  /** after each tick: the connection is there, and the loop runs */
+  onTick?: (() => void) | undefined
 }

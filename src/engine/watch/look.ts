@@ -65,6 +65,8 @@ export interface Look {
   counts: Count[]
   /** of all tasks, in some of the blocks */
   sample: Count[]
+  /** where not all that wait were counted: the oldest due of each role, lane and priority, by topic */
+  oldest: { topic: string | null; due: number }[]
   closings: { second: number; topic: string | null; state: State; count: number }[]
   supervisors: number
   workers: WatchedWorker[]

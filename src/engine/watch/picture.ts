@@ -96,19 +96,26 @@ export class Painter {
   private topics(look: Look, { queue, topics }: ReturnType<typeof effectiveLimits>): WatchedTopic[] {
     const exact = index(look.counts)
     const sampled = index(this.sample?.counts ?? [])
-    const names = new Set([...topics.keys(), ...exact.keys(), ...sampled.keys(), ...this.history.topics()])
+    const oldest = new Map(look.oldest.map(({ topic, due }) => [topic, due]))
+    const found = [...exact.keys(), ...sampled.keys(), ...oldest.keys()]
+    const names = new Set([...topics.keys(), ...found, ...this.history.topics()])
     return [...names]
       .sort((a, b) => byName.compare(a ?? '', b ?? ''))
       .map((topic) => ({
         topic,
         ...(topics.get(topic) ?? queue),
-        ...this.numbers(exact.get(topic), sampled.get(topic), look.isWaitingWhole),
+        ...this.numbers(exact.get(topic), sampled.get(topic), look.isWaitingWhole, oldest.get(topic)),
         ends: this.history.ends(look.now, topic),
       }))
   }
 
   /** Waiting and running tasks are counted, unless too many wait; everything else is what the sample says. */
-  private numbers(exact: ByState | undefined, sampled: ByState | undefined, isWaitingWhole: boolean) {
+  private numbers(
+    exact: ByState | undefined,
+    sampled: ByState | undefined,
+    isWaitingWhole: boolean,
+    oldest?: number,
+  ) {
     const percent = this.sample?.percent ?? 100
     const isCounted = (state: State) => state === 'running' || (isWaitingWhole && OPEN.includes(state))
     const number = (state: State): Tally => {
@@ -116,7 +123,8 @@ export class Painter {
       const count = Math.round(((sampled?.get(state)?.count ?? 0) * 100) / percent)
       return { count, isEstimate: percent < 100 }
     }
-    const dues = [...((isWaitingWhole ? exact : sampled)?.values() ?? [])].flatMap((c) => c.due ?? [])
+    const counted = [...((isWaitingWhole ? exact : sampled)?.values() ?? [])]
+    const dues = [...counted.map((c) => c.due), oldest].flatMap((due) => due ?? [])
     return {
       states: Object.fromEntries(ALL.map((state) => [state, number(state)])) as States,
       due: dues.length === 0 ? null : Math.max(...dues),

@@ -11,6 +11,8 @@ export interface Claim {
   timeoutInSec: number | null
   statementsDone: number
   attempt: number
+  /** for how long it was due */
+  waitedMs: number | null
 }
 
 /** A row of background_queue.claim(). */
@@ -41,5 +43,6 @@ export function toClaim(row: ClaimRow): Claim | undefined {
     timeoutInSec: row.timeout_in_sec,
     statementsDone: row.statements_done,
     attempt: row.attempt,
+    waitedMs: row.wait_ms,
   }
 }

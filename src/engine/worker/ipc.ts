@@ -32,6 +32,8 @@ export interface RunningTask {
   topic: string | null
   attempt: number
   timeoutInSec: number | null
+  /** from when it was due to its claim */
+  waitedMs: number | null
 }
 
 export interface Ending {

@@ -160,8 +160,8 @@ export class Worker {
 }
 
 function describe(claim: Claim): RunningTask {
-  const { id, token, topic, attempt, timeoutInSec } = claim
-  return { id, token, topic, attempt, timeoutInSec }
+  const { id, token, topic, attempt, timeoutInSec, waitedMs } = claim
+  return { id, token, topic, attempt, timeoutInSec, waitedMs }
 }
 
 function toTaskError(error: Error): TaskError {
