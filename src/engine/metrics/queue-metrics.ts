@@ -37,7 +37,7 @@ export class QueueMetrics {
   show(picture: Picture | undefined): void {
     this.othersDue = 0
     for (const gauge of [this.tasks, this.oldest, this.limit]) gauge.reset()
-    for (const topic of [...(picture?.topics ?? [])].sort(bySize)) this.add(topic)
+    for (const topic of [...(picture?.topics ?? [])].sort(byUrgency)) this.add(topic)
   }
 
   /** Topics that have no name of their own are added up. */
@@ -59,6 +59,6 @@ const openTasks = ({ states: { pending, running, retrying } }: WatchedTopic): nu
 const allTasks = ({ states }: WatchedTopic): number =>
   Object.values(states).reduce((sum, { count }) => sum + count, 0)
 
-/** Those that somebody waits for first. */
-const bySize = (a: WatchedTopic, b: WatchedTopic): number =>
-  openTasks(b) - openTasks(a) || allTasks(b) - allTasks(a)
+/** An alert should have the name of what it is about; then what somebody waits for. */
+const byUrgency = (a: WatchedTopic, b: WatchedTopic): number =>
+  (b.due ?? 0) - (a.due ?? 0) || openTasks(b) - openTasks(a) || allTasks(b) - allTasks(a)
