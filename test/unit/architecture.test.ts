@@ -74,6 +74,20 @@ test("only the worker's entry may end a process", () => {
   ).toEqual([])
 })
 
+test('the library of metrics is loaded only where somebody asked for metrics', () => {
+  const isMetrics = (path: string) =>
+    path.startsWith('engine/metrics/') && path !== 'engine/metrics/choice.ts'
+  expect(
+    offenders(({ path, text, imports }) => {
+      if (isMetrics(path)) return false
+      const eager = [...text.matchAll(/^import (?!type\b)[^;]*?from '([^']+)'/gm)].map((m) =>
+        resolveImport(path, m[1]!),
+      )
+      return imports.includes('prom-client') || eager.some(isMetrics)
+    }),
+  ).toEqual([])
+})
+
 test("a worker's process loads nothing of the command line", () => {
   const reached = new Set<string>()
   const visit = (path: string): void => {
