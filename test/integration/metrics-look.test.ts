@@ -57,3 +57,14 @@ test('a session that was lost is opened anew', async () => {
   later()
   expect((await look.picture()).topics.length).toBeGreaterThan(0)
 })
+
+test('a server that does not answer is not waited for, and asked again', async () => {
+  await look.picture()
+  await db.admin.query('begin')
+  await db.admin.query('lock table background_queue.workers in access exclusive mode')
+  later()
+  await expect(look.picture()).rejects.toThrow(/connection/i)
+  await db.admin.query('rollback')
+  later()
+  expect((await look.picture()).topics.length).toBeGreaterThan(0)
+})
