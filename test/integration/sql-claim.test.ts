@@ -172,7 +172,19 @@ test('counts the attempts that were made before, and hands over what the task ne
     timeout_in_sec: 5,
     statements_done: 3,
     attempt: 3,
-    wait_ms: null,
+  })
+})
+
+test('says for how long the task was due, also where milliseconds of months do not fit', async () => {
+  const worker = await startWorker(db)
+  await enqueue(db.owner, 'select 1', null, { run_at: new Date(Date.now() - 90_000).toISOString() })
+  const { wait_ms } = await worker.take()
+  expect(wait_ms).toBeGreaterThanOrEqual(90_000)
+  expect(wait_ms).toBeLessThan(300_000)
+  await enqueue(db.owner, 'select 1', null, { run_at: '2020-01-01T00:00:00Z' })
+  expect(await (await startWorker(db)).take()).toMatchObject({
+    sql_statement: 'select 1',
+    wait_ms: 2 ** 31 - 1,
   })
 })
 

@@ -43,6 +43,6 @@ export function toClaim(row: ClaimRow): Claim | undefined {
     timeoutInSec: row.timeout_in_sec,
     statementsDone: row.statements_done,
     attempt: row.attempt,
-    waitedMs: row.wait_ms,
+    waitedMs: row.wait_ms ?? null,
   }
 }
