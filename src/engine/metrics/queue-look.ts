@@ -39,7 +39,7 @@ export class QueueLook {
     const { database } = this
     this.database = undefined
     if (database?.lost) database.drop()
-    else await database?.close()
+    else if (database) await within(database, database.close())
   }
 
   private async look(): Promise<Picture> {
