@@ -67,7 +67,7 @@ sample as (
   select topic, state, count(*) as count,
     extract(epoch from max(now - run_at) filter (where state in ('pending', 'retrying') and run_at <= now)) as due
   from :"schema".pg_background_tasks tablesample system ($5::real) repeatable (0), clock group by topic, state),
--- the oldest of each role, lane and priority, where too many wait to look at each: the oldest of all is among them
+-- where too many wait to look at each, the oldest of each role, lane and priority (1000 of these): the oldest of all is among them
 heads as (
   (select t.enqueued_by_oid as role, t.lane, t.priority, t.run_at, t.topic, 1 as n
    from :"schema".pg_background_tasks t

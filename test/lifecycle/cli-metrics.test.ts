@@ -205,6 +205,23 @@ describe('with --metrics-file', () => {
 
   const read = (file: string) => parseExposition(readFileSync(file, 'utf8'))
 
+  test('a file that can no longer be written is told of, and work goes on', async () => {
+    const place = join(folder(), 'own')
+    mkdirSync(place)
+    const work = await queue.work(['--metrics-file', join(place, 'pgbq.prom')])
+    await waitFor(
+      'the queue to be connected',
+      () => sampleValue(read(join(place, 'pgbq.prom')), 'pgbq_up') === 1,
+    )
+    rmSync(place, { recursive: true })
+    await queue.reaches(await queue.enqueue('select 1'), 'finished')
+    expect(await stop(work)).toBe(0)
+    const warnings = eventsOf(work, 'warning').filter((e) =>
+      e.message.startsWith('The metrics cannot be written'),
+    )
+    expect(warnings).toHaveLength(1)
+  })
+
   test('and a port both are served, as the configuration file says', async () => {
     const place = folder()
     const config = join(place, 'pgbq.yaml')

@@ -12,8 +12,9 @@ export class MetricsFile {
   private readonly onTrouble: (error: Error) => void
   private timer: NodeJS.Timeout | undefined
   private writing: Promise<void> = Promise.resolve()
+  private isTroubled = false
 
-  /** onTrouble: it could not be renewed; it is tried again. */
+  /** onTrouble: it could not be renewed any more; it is tried again, and told of once. */
   constructor(path: string, render: () => Promise<string>, onTrouble: (error: Error) => void) {
     this.path = path
     this.render = render
@@ -28,7 +29,17 @@ export class MetricsFile {
 
   /** Now, rather than when it is due. */
   renew(): void {
-    this.writing = this.writing.then(() => this.write()).catch(this.onTrouble)
+    this.writing = this.writing
+      .then(() => this.write())
+      .then(
+        () => {
+          this.isTroubled = false
+        },
+        (error) => {
+          if (!this.isTroubled) this.onTrouble(error)
+          this.isTroubled = true
+        },
+      )
   }
 
   /** Writes it for the last time. */

@@ -21,7 +21,7 @@ export class QueueMetrics {
     })
     this.oldest = new Gauge({
       name: 'pgbq_oldest_due_age_seconds',
-      help: 'For how long the oldest due task has waited, 0: none is due. The largest is exact; of a topic without limits of its own it is the oldest seen where more than 10000 wait.',
+      help: 'For how long the oldest due task has waited, 0: none is due. Exact up to 10000 that wait; beyond that the largest is, with at most 1000 different priorities, and a topic without limits of its own may have an older one.',
       labelNames: ['topic'],
       registers,
     })
