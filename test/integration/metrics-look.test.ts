@@ -3,6 +3,7 @@ import { Database } from '../../src/engine/database/database.js'
 import { QueueLook } from '../../src/engine/metrics/queue-look.js'
 import type { Picture } from '../../src/engine/watch/picture.js'
 import { useDatabase } from '../support/database.js'
+import { waitFor } from '../support/wait.js'
 
 const db = useDatabase()
 let look: QueueLook
@@ -27,6 +28,8 @@ afterEach(async () => {
   await look.close()
 })
 
+const SESSION = `from pg_stat_activity
+  where datname = current_database() and application_name = 'pg_background_queue metrics'`
 const later = () => vi.advanceTimersByTime(1500)
 const dueOf = (picture: Picture, topic: string) => picture.topics.find((t) => t.topic === topic)?.due
 
@@ -50,12 +53,16 @@ test('the oldest due task is found however many wait before it', async () => {
 
 test('a session that was lost is opened anew', async () => {
   await look.picture()
-  await db.admin.query(`select pg_terminate_backend(pid) from pg_stat_activity
-    where datname = current_database() and application_name = 'pg_background_queue metrics'`)
-  later()
-  await look.picture().catch(() => undefined)
-  later()
-  expect((await look.picture()).topics.length).toBeGreaterThan(0)
+  await db.admin.query(`select pg_terminate_backend(pid) ${SESSION}`)
+  await waitFor(
+    'the session to be gone',
+    async () => (await db.admin.query(`select ${SESSION}`)).length === 0,
+  )
+  const seen = await waitFor('the queue to be seen again', () => {
+    later()
+    return look.picture().catch(() => undefined)
+  })
+  expect(seen.topics.length).toBeGreaterThan(0)
 })
 
 test('a server that does not answer is not waited for, and asked again', async () => {
