@@ -153,7 +153,9 @@ describe('over HTTP', () => {
     await queue.enqueue('select 1', { topic: 'a', run_at: '2090-01-01' })
     const work = await queue.work(['--metrics-port', '0'])
     expect(await healthOf(work)).toMatchObject({ code: 200, body: { status: 'ok', reason: null } })
-    expect(sampleValue(await scrape(work), 'pgbq_tasks', { topic: 'a', state: 'pending' })).toBe(1)
+    const isSeen = async () =>
+      sampleValue(await scrape(work), 'pgbq_tasks', { topic: 'a', state: 'pending' }) === 1
+    await waitFor('the queue to be seen', isSeen)
     const letIn = (count: number) => db.admin.query(`alter database ${db.name} connection limit ${count}`)
     await letIn(0)
     onTestFinished(() => void letIn(-1))
@@ -173,10 +175,7 @@ describe('over HTTP', () => {
     expect(lost.get('pgbq_tasks')!.samples).toEqual([])
     await letIn(-1)
     await waitFor('the probe to be content', async () => (await healthOf(work)).code === 200)
-    await waitFor(
-      'the queue to be seen again',
-      async () => sampleValue(await scrape(work), 'pgbq_tasks', { topic: 'a', state: 'pending' }) === 1,
-    )
+    await waitFor('the queue to be seen again', isSeen)
   })
 
   test('a supervisor stops with clients connected to it', async () => {
