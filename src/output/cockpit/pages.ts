@@ -127,7 +127,8 @@ function taskLines(
   now: number,
 ) {
   const fields = Object.entries(row)
-    .filter(([, value]) => value !== null && value !== '')
+    .filter(([, value]) => value !== null && value !== '' && value !== 0)
+    .sort(([a], [b]) => placeOf(a) - placeOf(b))
     .map(([name, value]) => shorten(`${name.padEnd(19)}${sayField(value, now)}`, columns))
   const rest =
     bytes > Buffer.byteLength(sql)
@@ -135,11 +136,11 @@ function taskLines(
       : []
   return [
     `${chalk.bold(`Task ${id}`)} ${colorState(state)}`,
+    ...(errors === null ? [] : [...wrap(errors, columns).map((line) => chalk.red(line)), '']),
     ...fields,
     '',
     ...wrap(sql, columns),
     ...rest,
-    ...(errors === null ? [] : ['', ...wrap(errors, columns).map((line) => chalk.red(line))]),
     ...(attempts.length === 0 ? [] : ['', chalk.bold('attempts that did not finish')]),
     ...attempts.map((a) =>
       shorten(
@@ -149,6 +150,20 @@ function taskLines(
     ),
   ]
 }
+
+/** As a task lives; the others come behind. */
+const FIELDS = [
+  'topic',
+  'enqueued_by',
+  'priority',
+  'joined_at',
+  'run_at',
+  'started_at',
+  'closed_at',
+  'command_tag',
+]
+
+const placeOf = (field: string): number => (FIELDS.includes(field) ? FIELDS.indexOf(field) : FIELDS.length)
 
 /** An instant is told in full and from now. */
 function sayField(value: unknown, now: number): string {
