@@ -18,6 +18,8 @@ export function noTerminals(): string | undefined {
 export interface TestTerminal {
   /** the lines now on the screen */
   lines(): string[]
+  /** all that was written, also what has scrolled away; a line that the terminal broke is one */
+  written(): string[]
   /** the screen once it shows this */
   shows(what: RegExp): Promise<string[]>
   press(...keys: string[]): void
@@ -65,6 +67,10 @@ export function openShell(
   const lines = () => tmux('capture-pane', '-p', '-t', 't').split('\n')
   return {
     lines,
+    written: () =>
+      tmux('capture-pane', '-p', '-J', '-S', '-', '-t', 't')
+        .split('\n')
+        .map((line) => line.trimEnd()),
     shows: (what) =>
       waitFor(`the terminal to show ${what}`, () =>
         what.test(lines().join('\n')) ? lines() : undefined,
