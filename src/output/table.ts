@@ -57,7 +57,8 @@ class StandIns {
 
   of(cell: string): string {
     const width = displayWidth(cell)
-    if (width === 0 || cell.includes('\n') || !/[\u0300-\u{10ffff}]/u.test(cell)) return cell
+    if (width === 0) return ''
+    if (cell.includes('\n') || !/[\u0300-\u{10ffff}]/u.test(cell)) return cell
     this.cells.push(cell)
     return STAND_IN.repeat(width)
   }

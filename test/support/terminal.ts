@@ -22,6 +22,8 @@ export interface TestTerminal {
   written(): string[]
   /** the screen once it shows this */
   shows(what: RegExp): Promise<string[]>
+  /** the screen with its escapes for colours */
+  colors(): string
   press(...keys: string[]): void
   type(text: string): void
   resize(columns: number, rows: number): void
@@ -77,6 +79,7 @@ export function openShell(
       ).catch((error) => {
         throw new Error(`${error.message}; it shows:\n${lines().join('\n')}`)
       }),
+    colors: () => tmux('capture-pane', '-p', '-e', '-t', 't'),
     press: (...keys) => void tmux('send-keys', '-t', 't', ...keys),
     type: (text) => void tmux('send-keys', '-t', 't', '-l', text),
     resize: (x, y) => void tmux('resize-window', '-t', 't', '-x', String(x), '-y', String(y)),
