@@ -39,7 +39,7 @@ describe('status --watch in a terminal', () => {
     [200, 50],
   ])('shows topics, counts and what to press in %i columns and %i rows', async (columns, rows) => {
     const terminal = watch({ columns, rows })
-    const lines = await terminal.shows(/^ mail .* 1 +1 +0( |$)/m)
+    const lines = await terminal.shows(/^ mail .* 1 +1 +0( |$)[\s\S]*q quit$/m)
     expect(lines[0]).toMatch(/^ pgbq {2}database "pgbq_test_.* UTC$/)
     expect(lines.join('\n')).toMatch(/^>all topics +1 +0\/\d+ +0 +1 +1 +0/m)
     expect(lines.join('\n')).toMatch(/^ größe 漢字 +1 /m)
