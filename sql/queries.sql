@@ -13,7 +13,7 @@ select
 -- functions of ours, each with a state that changes when it is replaced, and whether something depends on it
 select p.oid::text || ' ' || p.xmin::text || ' ' || p.cmin::text as state, p.oid::regprocedure::text as signature,
   exists (select from pg_depend d where d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid) as is_held
-from pg_proc p where p.pronamespace = 'background_queue'::regnamespace;
+from pg_proc p where p.pronamespace = 'background_queue'::regnamespace and pg_get_userbyid(p.proowner) = current_user;
 
 -- name: identity
 -- the server and database this queue was installed in, and those it finds itself in

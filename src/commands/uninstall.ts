@@ -42,7 +42,7 @@ function sayLoss({ states, settings, enqueuers, sessions }: UninstallPlan, schem
   const waiting = states.pending + states.retrying
   const closed = states.finished + states.failed + states.cancelled
   const lines = [
-    `Lost will be: the queue in schema "${schema}" with ${countOf(waiting, 'waiting task')}, ${states.running.toLocaleString('en')} running and ${closed.toLocaleString('en')} closed ones, and ${countOf(settings, 'stored parameter')}`,
+    `Lost will be the queue in schema "${schema}":\n  ${countOf(waiting, 'waiting task')}, ${states.running.toLocaleString('en')} running and ${closed.toLocaleString('en')} closed ones; ${countOf(settings, 'stored parameter')}`,
   ]
   if (enqueuers.length > 0) lines.push(`Roles that may enqueue until then: ${plain(enqueuers.join(', '))}`)
   if (sessions.length > 0)

@@ -1,5 +1,5 @@
 import type { Database } from './database/database.js'
-import { inSchema, namedQuery, readFunctions } from './sql-files.js'
+import { inSchema, namedQuery, readFunctions, readSql } from './sql-files.js'
 
 /** https://www.postgresql.org/docs/current/sql-createfunction.html: the result or the names of the arguments changed */
 const CANNOT_BE_REPLACED = '42P13'
@@ -22,6 +22,8 @@ export async function replaceFunctions(database: Database, schema: string): Prom
     await database.query(text)
   }
   await drop(database, before)
+  // last: to take a right back changes the function, too
+  await database.query(inSchema(readSql('closing.sql'), schema))
 }
 
 /** Those that are still as they were; one that a trigger or a constraint holds on to stays. */

@@ -1,7 +1,7 @@
 import type { Parameter, SettingProblem } from '../engine/settings.js'
 import chalk from './color.js'
-import { plain, plainTopic } from './plain.js'
-import { oneLine, renderTable } from './table.js'
+import { plain } from './plain.js'
+import { oneLine, renderTable, topicCell } from './table.js'
 
 export function parametersTable(parameters: Parameter[]): string {
   if (parameters.length === 0) return 'No parameter of its own'
@@ -13,12 +13,12 @@ export function parametersTable(parameters: Parameter[]): string {
       `${p.value}${p.capped ? chalk.yellow(' capped') : ''}`,
       p.source,
     ]),
-    [1],
+    { flexible: [1] },
   )
 }
 
 const topicName = (topic: string | null): string =>
-  topic === null ? '' : topic === '' ? '(no topic)' : plainTopic(topic)
+  topic === null ? '' : topic === '' ? '(no topic)' : topicCell(topic)
 
 /** The server's names of what `given_values()` calls server and topic_config. */
 const PREFIX = 'pg_background_queue.'

@@ -34,13 +34,13 @@ function wrap(text: string, columns = Number.POSITIVE_INFINITY): string {
   return lines.join(`\n${' '.repeat(INDENT)}`)
 }
 
+/** What is not well is named again: on a small terminal its lines have gone by. */
 function sum(checks: Check[]): string {
-  const count = (level: Level) => checks.filter((check) => check.level === level).length
-  const [problems, warnings] = [count('problem'), count('warning')]
-  const words = [
-    `${count('ok')} ok`,
-    `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
-    `${problems} ${problems === 1 ? 'problem' : 'problems'}`,
-  ]
-  return words.join(', ')
+  const named = (level: Level) => checks.filter((check) => check.level === level).map((check) => check.name)
+  const say = (level: 'warning' | 'problem') => {
+    const names = named(level)
+    const head = `${names.length} ${level}${names.length === 1 ? '' : 's'}`
+    return names.length === 0 ? head : COLORS[level](`${head} (${[...new Set(names)].join(', ')})`)
+  }
+  return `${named('ok').length} ok, ${say('warning')}, ${say('problem')}`
 }

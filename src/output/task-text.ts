@@ -3,7 +3,7 @@ import type { TaskRow } from '../engine/task-store.js'
 import chalk, { colorState } from './color.js'
 import { sayDuration } from './duration.js'
 import { plain, plainTopic } from './plain.js'
-import { oneLine, renderTable } from './table.js'
+import { lastCell, renderTable, topicCell } from './table.js'
 import { sayTime, type TimeStyle } from './time.js'
 
 /** How a task ended, in one or a few lines. */
@@ -31,14 +31,14 @@ export function tasksTable(tasks: TaskRow[], times?: TimeStyle): string {
       return [
         String(task.id),
         colorState(task.state),
-        plainTopic(task.topic ?? ''),
+        topicCell(task.topic ?? ''),
         String(task.priority),
         sayTime(task.joined_at, times),
         took === null ? '' : sayDuration(took),
-        oneLine(task.sql_statement),
+        lastCell(task.sql_statement),
       ]
     }),
-    [2, 6],
+    { flexible: [2, 6], right: [3, 5] },
   )
 }
 
@@ -82,8 +82,8 @@ function attemptsTable(attempts: Row[], times?: TimeStyle): string {
       sayTime(String(a.ended_at), times),
       String(a.outcome),
       String(a.sqlstate ?? ''),
-      oneLine(String(a.message ?? ''), 80),
+      lastCell(String(a.message ?? ''), 80),
     ]),
-    [3],
+    { flexible: [3] },
   )
 }

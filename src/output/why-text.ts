@@ -3,7 +3,7 @@ import type { AwaitedLock, Holder, SomeEvidence, WorkerPlace } from '../engine/w
 import chalk, { colorState } from './color.js'
 import { sayDuration } from './duration.js'
 import { plain, plainTopic } from './plain.js'
-import { oneLine } from './table.js'
+import { lastCell } from './table.js'
 
 type Fact = [name: string, value: string]
 
@@ -11,7 +11,7 @@ type Fact = [name: string, value: string]
 export function whyText({ state, message, evidence, fix }: Why): string {
   const e = evidence as SomeEvidence
   const facts: Fact[] = [['state', colorState(state)], ...when(e), ...who(e), ...load(e)]
-  if (e.errors) facts.push(['error', oneLine(e.errors, 64)])
+  if (e.errors) facts.push(['error', lastCell(e.errors, 64)])
   return [
     chalk.bold(plain(message).replaceAll('\n', ' ')),
     ...facts.map(([name, value]) => `  ${chalk.dim(name.padEnd(11))} ${value}`),

@@ -189,6 +189,19 @@ test('leaves no function as an older version had it, also one that cannot be rep
   expect(await catalog(owner)).toEqual(fresh)
 })
 
+test.each(['', '; grant execute on function background_queue.stray() to pgbq_alice'])(
+  'drops a function that is not of the queue at the first install, whoever may call it%s',
+  async (grant) => {
+    await install(owner)
+    const fresh = await catalog(owner)
+    await owner.query(
+      `create function background_queue.stray() returns integer language sql as 'select 1'${grant}`,
+    )
+    await install(owner)
+    expect(await catalog(owner)).toEqual(fresh)
+  },
+)
+
 test('refuses a schema that is newer than this program', async () => {
   await install(owner)
   await owner.query(`insert into background_queue.migrations (version, name) values (99, '0099_later')`)

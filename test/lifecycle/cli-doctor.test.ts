@@ -50,7 +50,7 @@ test('a warning alone ends with 0, a problem with 1, each with its way out', asy
   expect(stdout).toContain(
     'problem  supervisors  Tasks are due, and no supervisor is alive\n         Try this: pgbq work\n',
   )
-  expect(stdout).toMatch(/\n\n20 ok, 0 warnings, 1 problem\n$/)
+  expect(stdout).toMatch(/\n\n20 ok, 0 warnings, 1 problem \(supervisors\)\n$/)
 })
 
 test('a server that does not answer is the one problem', async () => {

@@ -131,6 +131,11 @@ describe('embedded psql and destroy', () => {
     terminal.type('y')
     terminal.press('Enter')
     await terminal.shows(/Nothing was deleted\nleft with 1/)
+    const left = openTerminal(['embedded', 'destroy'], { env, columns: 200 })
+    await left.shows(/Type "yes"/)
+    left.press('C-d')
+    await left.shows(/Nothing was deleted\nleft with 1/)
+    expect((await pgbq(['embedded', 'status', '--json'], { env })).json.running).toBe(true)
   })
 
   test('destroy --yes leaves nothing, and says so when nothing is there', async () => {

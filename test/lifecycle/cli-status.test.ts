@@ -10,7 +10,9 @@ const STATES = { pending: 0, running: 0, retrying: 0, failed: 0, finished: 0, ca
 test('an empty queue is said to be empty', async () => {
   const { code, stdout, stderr } = await status()
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-  expect(stdout).toBe('No tasks\n\nNo supervisor is alive\n')
+  expect(stdout).toBe(
+    "No tasks. Try this: pgbq enqueue 'SELECT 1'\n\nNo supervisor is alive. Try this: pgbq work\n",
+  )
   const { json } = await status('--json')
   expect(json).toMatchObject({ states: STATES, topics: [], workers: [], oldest_due_sec: null })
   expect((await status('--limit', '5')).stdout).toBe('No tasks\n')

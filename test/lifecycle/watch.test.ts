@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { environment, pgbq, RUN, startWork } from '../support/cli.js'
 import { useDatabase } from '../support/database.js'
-import { noTerminals, openTerminal } from '../support/terminal.js'
+import { noTerminals, openShell, openTerminal } from '../support/terminal.js'
 import { waitFor } from '../support/wait.js'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -39,7 +39,7 @@ describe('status --watch in a terminal', () => {
     [200, 50],
   ])('shows topics, counts and what to press in %i columns and %i rows', async (columns, rows) => {
     const terminal = watch({ columns, rows })
-    const lines = await terminal.shows(/^ mail .* 1 +1 +0( |$)/m)
+    const lines = await terminal.shows(/^ mail .* 1 +1 +0( |$)[\s\S]*q quit$/m)
     expect(lines[0]).toMatch(/^ pgbq {2}database "pgbq_test_.* UTC$/)
     expect(lines.join('\n')).toMatch(/^>all topics +1 +0\/\d+ +0 +1 +1 +0/m)
     expect(lines.join('\n')).toMatch(/^ größe 漢字 +1 /m)
@@ -125,6 +125,31 @@ describe('status --watch in a terminal', () => {
     await db.owner.query(`grant usage on schema background_queue to pgbq_alice`)
     const terminal = openTerminal(['status', '--watch'], { url: db.url('pgbq_alice'), columns: 200 })
     await terminal.shows(/^before\nError: .*\nTry this: .*\nleft with 1$/m)
+  })
+
+  test('gives the terminal to the shell at Ctrl-Z, and takes it again at fg', async () => {
+    const line = `'${process.execPath}' '${RUN}' status --watch`
+    const terminal = openShell(`set -m; ${line}; echo stopped; read -r next; fg; echo "left with $?"`, {
+      url: db.url(),
+    })
+    await terminal.shows(/^ mail /m)
+    terminal.press('C-z')
+    await terminal.shows(/^before\n(.*\n)*stopped$/m)
+    expect(terminal.isAlternate()).toBe(false)
+    terminal.press('Enter')
+    await terminal.shows(/^ mail .*[\s\S]* q quit$/m)
+    expect(terminal.isAlternate()).toBe(true)
+    terminal.type('q')
+    await terminal.shows(/^left with 0$/m)
+  })
+
+  test('prints lines where the terminal knows no screen, and has no colour under NO_COLOR', async () => {
+    const line = `TERM=dumb '${process.execPath}' '${RUN}' status --watch`
+    const dumb = openShell(line, { url: db.url(), columns: 200 })
+    await dumb.shows(/^before\n\d{4}-\S+Z pending \d+ .*\n\d{4}-/m)
+    const plain = openTerminal(['status', '--watch'], { url: db.url(), env: { NO_COLOR: '1' } })
+    await plain.shows(/^ mail /m)
+    expect(plain.colors()).not.toContain('\u001b[3')
   })
 
   test('draws anew when the terminal is resized, and stops at Ctrl-C', async () => {

@@ -18,8 +18,12 @@ export function noTerminals(): string | undefined {
 export interface TestTerminal {
   /** the lines now on the screen */
   lines(): string[]
+  /** all that was written, also what has scrolled away; a line that the terminal broke is one */
+  written(): string[]
   /** the screen once it shows this */
   shows(what: RegExp): Promise<string[]>
+  /** the screen with its escapes for colours */
+  colors(): string
   press(...keys: string[]): void
   type(text: string): void
   resize(columns: number, rows: number): void
@@ -65,12 +69,17 @@ export function openShell(
   const lines = () => tmux('capture-pane', '-p', '-t', 't').split('\n')
   return {
     lines,
+    written: () =>
+      tmux('capture-pane', '-p', '-J', '-S', '-', '-t', 't')
+        .split('\n')
+        .map((line) => line.trimEnd()),
     shows: (what) =>
       waitFor(`the terminal to show ${what}`, () =>
         what.test(lines().join('\n')) ? lines() : undefined,
       ).catch((error) => {
         throw new Error(`${error.message}; it shows:\n${lines().join('\n')}`)
       }),
+    colors: () => tmux('capture-pane', '-p', '-e', '-t', 't'),
     press: (...keys) => void tmux('send-keys', '-t', 't', ...keys),
     type: (text) => void tmux('send-keys', '-t', 't', '-l', text),
     resize: (x, y) => void tmux('resize-window', '-t', 't', '-x', String(x), '-y', String(y)),

@@ -168,9 +168,41 @@ describe('keys', () => {
     expect(after('/', '4', '9', '9', 'escape').ui.search).toBe('')
   })
 
+  test('show all states again where another topic is opened', () => {
+    expect(after('return', 's', 's').ui.states).toBe(2)
+    expect(after('return', 's', 's', 'escape', 'down', 'return').ui.states).toBe(0)
+  })
+
   test('scroll a task no further than its end', () => {
     expect(after('return', 'return', 'end').ui.scroll).toBe(extent.scrollLimit)
     expect(pageRows({ columns: 80, rows: 24 })).toBe(18)
+  })
+})
+
+describe('a page of 80 columns says', () => {
+  const draw = (ui: Ui, picture: Picture) =>
+    drawScreen({ ui, picture, trouble: undefined, place: '' }, { columns: 80, rows: 24 }, 0)
+
+  test('which of many topics it shows, the line of all not counted', () => {
+    expect(draw(FIRST, MANY)[4]).toMatch(/^ topic 1-10\/500 /)
+    expect(draw(after('end').ui, MANY)[4]).toMatch(/^ topic 495-500\/500 /)
+  })
+
+  test('that nobody runs what is due, and what to do', () => {
+    const picture = paint({ counts: topics(1) })
+    expect(draw(FIRST, picture).at(-2)).toContain('Tasks wait, and nobody runs them. Try this: pgbq work')
+    expect(draw(FIRST, paint({})).at(-2)).not.toContain('Try this')
+  })
+
+  test('of a large table that older tasks are not looked at', () => {
+    const picture = paint({ blocks: 200_000 })
+    const lines = draw({ ...FIRST, page: 'tasks', states: 3 }, picture)
+    expect(lines.slice(5, 7).join()).toContain('the 10,000 that closed last')
+    expect(draw({ ...FIRST, page: 'tasks' }, paint({}))[5]).toBe(' No tasks')
+  })
+
+  test('all of its help', () => {
+    expect(draw({ ...FIRST, page: 'help' }, MANY).join('')).not.toContain('…')
   })
 })
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { plain, plainTopic } from '../../src/output/plain.js'
 import { fit, oneLine, renderTable } from '../../src/output/table.js'
+import { displayWidth } from '../../src/output/width.js'
 
 test('sets columns apart by blanks, without a frame or blanks at the end of a line', () => {
   expect(
@@ -23,6 +24,38 @@ test('keeps the columns of wide characters in line', () => {
     ],
   ).split('\n')
   expect(lines).toEqual(['topic  n', '🎉漢   1', 'abcd   2'])
+})
+
+test('keeps the columns of vowel signs, joiners and flags in line as terminals do', () => {
+  const topics = ['مُحَمَّدٌ', 'ผู้ใหญ่', 'हिन्दी', '❤️', '🇩🇪', '\ue000', '漢字', 'ab']
+  const lines = renderTable(
+    ['topic', 'n'],
+    topics.map((topic) => [topic, '1']),
+  ).split('\n')
+  expect(lines.map((line) => line.replace(/ *[1n]$/, ''))).toEqual(['topic', ...topics])
+  expect(lines.slice(1).map((line) => displayWidth(line))).toEqual(topics.map(() => 8))
+})
+
+test('leaves out a cell that shows nothing', () => {
+  expect(renderTable(['a', 'b'], [['\u200b', '1']])).toBe('a  b\n   1')
+})
+
+test.each([
+  ['🇩🇪', 2],
+  ['🎉', 2],
+  ['שָׁ', 1],
+  ['ผู้', 1],
+  ['\u001b[31mab\u001b[39m', 2],
+])('%s takes the places that wcwidth says', (text, width) => {
+  expect(displayWidth(text)).toBe(width)
+})
+
+test('sets numbers to the right', () => {
+  const rows = [
+    ['a', '5', 'x'],
+    ['b', '1234', 'y'],
+  ]
+  expect(renderTable(['t', 'n', 'l'], rows, { right: [1] })).toBe('t     n  l\na     5  x\nb  1234  y')
 })
 
 describe('a terminal that is narrower than the table', () => {

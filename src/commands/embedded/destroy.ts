@@ -1,8 +1,8 @@
-import { createInterface } from 'node:readline/promises'
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../../base-command.js'
 import { destroyEmbedded, embeddedStatus } from '../../embedded/server.js'
 import { usageError } from '../../engine/errors.js'
+import { answerTo, canAsk } from '../../output/ask.js'
 
 export default class EmbeddedDestroy extends BaseCommand {
   static override summary = 'stop the embedded PostgreSQL and delete all its data'
@@ -29,19 +29,14 @@ export default class EmbeddedDestroy extends BaseCommand {
   }
 
   private async ask(dataDir: string): Promise<boolean> {
-    if (!process.stdin.isTTY || this.wantsJson) {
+    if (!canAsk() || this.wantsJson) {
       throw usageError(
         'NOT_CONFIRMED',
         `All data in "${dataDir}" would be deleted`,
         'pgbq embedded destroy --yes',
       )
     }
-    const terminal = createInterface({ input: process.stdin, output: process.stderr })
-    const leaving = new AbortController()
-    terminal.once('SIGINT', () => leaving.abort())
     const question = `Delete all data in "${dataDir}", every database of it? Type "yes": `
-    const answer = await terminal.question(question, { signal: leaving.signal }).catch(() => '')
-    terminal.close()
-    return answer.trim() === 'yes'
+    return (await answerTo(question)) === 'yes'
   }
 }

@@ -30,5 +30,5 @@ export async function checkRole({ database, isPrivateServer }: Patient): Promise
   if (isPrivateServer) return ok(`"${role}" on a server of its own`)
   const [first] = (await findRightsWarnings(database, false)).filter((line) => !line.startsWith('Rights: '))
   if (first === undefined) return ok(`"${role}" owns the queue and is no superuser`)
-  return warning(first, 'pgbq work --database-url, as an ordinary role that owns the queue')
+  return warning(first, 'pgbq work --database-url postgresql://OWNER@HOST/DATABASE')
 }

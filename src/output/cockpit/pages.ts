@@ -11,7 +11,8 @@ import { STATE_CHOICES, selectedIndex, type Ui } from './ui.js'
 export function tasksPage(ui: Ui, picture: Picture, { columns, rows }: Size): string[] {
   const topic = ui.topic === '' ? 'all topics' : topicName(ui.topic === '/' ? null : ui.topic.slice(1))
   const title = chalk.bold(shorten(` Tasks of ${topic}, ${STATE_CHOICES[ui.states]!.name}`, columns))
-  if (picture.tasks.length === 0) return [title, ' No tasks']
+  if (picture.tasks.length === 0)
+    return [title, ...noTasks(ui, picture).map((line) => shorten(` ${line}`, columns))]
   const keys = picture.tasks.map((t) => t.id)
   const index = selectedIndex(ui, keys)
   const widths = {
@@ -33,6 +34,12 @@ export function tasksPage(ui: Ui, picture: Picture, { columns, rows }: Size): st
   const lines = picture.tasks.map((task, i) => tableLine(shown(taskCells(task, widths, sql)), i === index))
   const headLine = chalk.bold(tableLine(shown([...head, { text: 'sql', width: sql }])))
   return [title, headLine, ...pageOf(lines, index, rows - 2)]
+}
+
+/** Of a large table a look reads no more than the tasks that closed last. */
+function noTasks({ states }: Ui, { sample }: Picture): string[] {
+  const where = sample ? ' among those that wait or run and the 10,000 that closed last' : ''
+  return [`No tasks${where}`, ...(states > 0 ? ['s shows other states'] : [])]
 }
 
 const shown = (cells: Cell[]): Cell[] => cells.filter(({ width }) => width > 0)
@@ -80,7 +87,7 @@ export function workersPage(ui: Ui, { workers }: Picture, { columns, rows }: Siz
     isRight: text !== 'host/pid' && text !== 'topic',
   }))
   const headLine = chalk.bold(tableLine([...head, { text: 'sql', width: sql }]))
-  if (workers.length === 0) return [headLine, ' No workers']
+  if (workers.length === 0) return [headLine, ' No workers. Try this: pgbq work']
   const lines = workers.map((worker, i) => tableLine(workerCells(worker, widths, sql), i === index))
   return [headLine, ...pageOf(lines, Math.max(0, index), rows - 1)]
 }
@@ -120,7 +127,8 @@ function taskLines(
   now: number,
 ) {
   const fields = Object.entries(row)
-    .filter(([, value]) => value !== null && value !== '')
+    .filter(([, value]) => value !== null && value !== '' && value !== 0)
+    .sort(([a], [b]) => placeOf(a) - placeOf(b))
     .map(([name, value]) => shorten(`${name.padEnd(19)}${sayField(value, now)}`, columns))
   const rest =
     bytes > Buffer.byteLength(sql)
@@ -128,11 +136,11 @@ function taskLines(
       : []
   return [
     `${chalk.bold(`Task ${id}`)} ${colorState(state)}`,
+    ...(errors === null ? [] : [...wrap(errors, columns).map((line) => chalk.red(line)), '']),
     ...fields,
     '',
     ...wrap(sql, columns),
     ...rest,
-    ...(errors === null ? [] : ['', ...wrap(errors, columns).map((line) => chalk.red(line))]),
     ...(attempts.length === 0 ? [] : ['', chalk.bold('attempts that did not finish')]),
     ...attempts.map((a) =>
       shorten(
@@ -142,6 +150,20 @@ function taskLines(
     ),
   ]
 }
+
+/** As a task lives; the others come behind. */
+const FIELDS = [
+  'topic',
+  'enqueued_by',
+  'priority',
+  'joined_at',
+  'run_at',
+  'started_at',
+  'closed_at',
+  'command_tag',
+]
+
+const placeOf = (field: string): number => (FIELDS.includes(field) ? FIELDS.indexOf(field) : FIELDS.length)
 
 /** An instant is told in full and from now. */
 function sayField(value: unknown, now: number): string {
@@ -154,19 +176,21 @@ function sayField(value: unknown, now: number): string {
 }
 
 export const HELP = [
-  '↑ ↓ k j PgUp PgDn Home End   move',
-  'Enter →                      open: the tasks of a topic, a task in full',
-  'Esc ←                        back',
-  't                            topics',
-  'w                            workers, and what each runs',
-  's                            tasks: only of a state',
-  '/                            topics: only those with this in their name',
-  'c                            cancel the task; asks first',
-  'r                            retry a task that failed or was cancelled; asks first',
-  'q Ctrl-C                     leave',
+  '↑ ↓ k j             move; PgUp PgDn Home End as well',
+  'Enter →             open: the tasks of a topic, a task in full',
+  'Esc ←               back',
+  't                   topics',
+  'w                   workers, and what each runs',
+  's                   tasks: only of a state',
+  '/                   topics: only those with this in their name',
+  'c                   cancel the task; asks first',
+  'r                   retry a failed or cancelled task; asks first',
+  'Ctrl-Z Ctrl-L       to the shell until "fg"; draw anew',
+  'q Ctrl-C            leave',
   '',
-  'One look a second, about 10 ms of the server however many tasks there are. Waiting and',
-  'running tasks are counted. A number with ~ is estimated from a sample of the table,',
-  'always the same blocks of it: closed tasks where there are more than 8 MB of tasks,',
-  'waiting ones where there are more than 10,000. "pgbq status" counts all of them.',
+  'One look a second, about 10 ms of the server however many tasks there are.',
+  'Waiting and running tasks are counted. A number with ~ is estimated from a',
+  'sample of the table, always the same blocks of it: closed tasks where there',
+  'are more than 8 MB of tasks, waiting ones where there are more than 10,000.',
+  '"pgbq status" counts all of them.',
 ]

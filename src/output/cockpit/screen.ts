@@ -122,7 +122,7 @@ function fitParts(parts: [string, (text: string) => string][], columns: number):
 /** One line for what is asked or has happened, else for what the numbers are worth. */
 function note(
   { page, confirm, isSearching, search, message }: Ui,
-  { sample }: Picture,
+  { sample, due, supervisors }: Picture,
   columns: number,
 ): string {
   if (confirm) {
@@ -133,6 +133,8 @@ function note(
   if (page === 'topics' && (isSearching || search !== ''))
     return shorten(` Topics with: ${search}${isSearching ? '_' : '   Esc shows all'}`, columns)
   if (message !== '') return shorten(` ${oneLine(message, 500)}`, columns)
+  if (supervisors === 0 && due !== null)
+    return shorten(' Tasks wait, and nobody runs them. Try this: pgbq work', columns)
   if (!sample) return ''
   const share = sample.percent >= 1 ? sample.percent.toFixed(0) : sample.percent.toPrecision(1)
   const text = ` ~ estimated from ${share} % of the table, ${sayDuration(Math.round(sample.ageSec)).replace('0 ms', '0 s')} ago`

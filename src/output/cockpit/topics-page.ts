@@ -3,6 +3,7 @@ import type { Picture, States, WatchedTopic } from '../../engine/watch/picture.j
 import chalk, { colorState } from '../color.js'
 import { sayDuration } from '../duration.js'
 import { sparkline } from '../sparkline.js'
+import { displayWidth } from '../width.js'
 import { type Cell, restOf, type Size, sayCount, sayLimit, tableLine, topicName } from './text.js'
 import { lineKeys, selectedIndex, shownTopics, type Ui } from './ui.js'
 
@@ -12,12 +13,15 @@ const NARROW: State[] = ['pending', 'running', 'failed', 'finished']
 const OLDEST = 7
 const LIMIT = 16
 const LINE = 30
+const LONG_LINE = 60
+const LEAST_NAME = 18
 
 /** The columns that a terminal has room for. */
 interface Shape {
   states: State[]
   isWide: boolean
   name: number
+  line: number
 }
 
 /** Counts per topic and state, with limits; on a wide terminal what ended in the last minute too. */
@@ -25,32 +29,43 @@ export function topicsPage(ui: Ui, picture: Picture, { columns, rows }: Size): s
   const topics = shownTopics(ui, picture)
   const keys = lineKeys(ui, picture)
   const index = selectedIndex(ui, keys)
-  const shape: Shape = { states: columns < 72 ? NARROW : STATES, isWide: columns >= 120, name: 0 }
+  const line = columns >= 160 ? LONG_LINE : LINE
+  const shape: Shape = { states: columns < 72 ? NARROW : STATES, isWide: columns >= 120, name: 0, line }
   const others = [
     ...shape.states.map((state) => WIDTHS[state]),
     OLDEST,
-    ...(shape.isWide ? [LIMIT, LINE] : []),
+    ...(shape.isWide ? [LIMIT, line] : []),
   ]
-  shape.name = restOf(columns, others)
+  shape.name = Math.min(restOf(columns, others), longestName(picture.topics))
   const lines = [
     ...(ui.search === '' ? [wholeLine(picture, shape, index === 0)] : []),
     ...topics.map((topic, i) => topicLine(topic, shape, index === i + keys.length - topics.length)),
   ]
   const first = Math.floor(index / (rows - 1)) * (rows - 1)
-  const head = headLine(shape, keys.length > rows - 1 ? [first, rows - 1, keys.length] : undefined)
+  const head = headLine(
+    shape,
+    keys.length > rows - 1 ? titleOf(first, rows - 1, lines.length - topics.length, topics.length) : 'topic',
+  )
   if (topics.length === 0 && ui.search !== '') return [head, ` No topic has "${ui.search}" in its name`]
   return [head, ...lines.slice(first, first + rows - 1)]
 }
 
-function headLine({ name, isWide, states }: Shape, part: number[] | undefined): string {
-  const [first = 0, rows = 0, all = 0] = part ?? []
-  const title = part ? `topic ${first + 1}-${Math.min(first + rows, all)} of ${all}` : 'topic'
+/** So wide as names need, that numbers stand near them. */
+const longestName = (topics: WatchedTopic[]): number =>
+  topics.reduce((width, { topic }) => Math.max(width, displayWidth(topicName(topic))), LEAST_NAME)
+
+/** Which of the topics are shown; the first lines may be of the whole queue. */
+function titleOf(first: number, rows: number, whole: number, all: number): string {
+  return `topic ${Math.max(1, first + 1 - whole)}-${Math.min(first + rows - whole, all)}/${all}`
+}
+
+function headLine({ name, isWide, states, line }: Shape, title: string): string {
   const cells: Cell[] = [
     { text: title, width: name },
     ...states.map((state) => ({ text: state, width: WIDTHS[state], isRight: true })),
     { text: 'waiting', width: OLDEST, isRight: true },
   ]
-  if (isWide) cells.push({ text: 'limit', width: LIMIT }, { text: 'ended in the last minute', width: LINE })
+  if (isWide) cells.push({ text: 'limit', width: LIMIT }, { text: 'ended in the last minute', width: line })
   return chalk.bold(tableLine(cells))
 }
 
@@ -64,7 +79,11 @@ function topicLine(topic: WatchedTopic, shape: Shape, isSelected: boolean): stri
   return tableLine(cellsOf(topicName(topic.topic), topic, shape), isSelected)
 }
 
-function cellsOf(title: string, topic: WatchedTopic, { name, isWide, states: shown }: Shape): Cell[] {
+function cellsOf(
+  title: string,
+  topic: WatchedTopic,
+  { name, isWide, states: shown, line: width }: Shape,
+): Cell[] {
   const { states, due, ends } = topic
   const cells: Cell[] = [
     { text: title, width: name },
@@ -77,11 +96,11 @@ function cellsOf(title: string, topic: WatchedTopic, { name, isWide, states: sho
   ]
   if (!isWide) return cells
   const sum = ends.finished.map((n, i) => n + ends.failed[i]!)
-  const line = sum.some((n) => n > 0) ? sparkline(sum, LINE) : ''
+  const line = sum.some((n) => n > 0) ? sparkline(sum, width) : ''
   return [
     ...cells,
     { text: sayLimit(topic), width: LIMIT, ...(topic.paused ? { paint: chalk.yellow } : {}) },
-    { text: line, width: LINE, paint: ends.failed.some((n) => n > 0) ? chalk.yellow : chalk.green },
+    { text: line, width, paint: ends.failed.some((n) => n > 0) ? chalk.yellow : chalk.green },
   ]
 }
 

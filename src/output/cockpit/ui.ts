@@ -158,7 +158,7 @@ function enter(ui: Ui, picture: Picture): Ui {
   const selected = keys[selectedIndex(ui, keys)]
   if (selected === undefined) return ui
   if (ui.page === 'topics')
-    return { ...go(ui, 'tasks'), topic: selected, selected: { ...ui.selected, tasks: '' } }
+    return { ...go(ui, 'tasks'), topic: selected, states: 0, selected: { ...ui.selected, tasks: '' } }
   const task = chosenTask(ui, picture)
   return task === undefined || ui.page === 'task' ? ui : { ...go(ui, 'task'), task: task.id }
 }
