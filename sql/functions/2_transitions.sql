@@ -220,7 +220,7 @@ begin
   loop
     v_held_before := v_held;
     for v_group in
-      select * from background_queue.heads(v_roles, v_served, v_held)
+      select * from background_queue.heads(v_roles, v_served, v_held, null)
       order by is_due desc, priority, run_at, id
     loop
       v_key := concat_ws(' ', v_group.role, v_group.priority, v_group.lane);
@@ -240,7 +240,7 @@ begin
           select * into v_lane from background_queue.lanes l where l.lane = v_group.lane for no key update skip locked;
         end if;
         -- a new statement sees what others did in this lane before its lock was ours
-        if v_lane.lane is null or (select b.is_blocked from background_queue.lane_state(v_group.lane, v_served) b) then
+        if v_lane.lane is null or (select b.is_blocked from background_queue.lane_state(v_group.lane, v_served, null) b) then
           v_is_contended := true;
           continue;
         end if;
@@ -303,6 +303,65 @@ begin
     raise exception using errcode = 'PQ002', message = format('The end of task %s was requested', p_id);
   end if;
   perform background_queue.cool(v_topic);
+end $$;
+
+-- finish and claim: a task, and in the same commit the next one for its worker, which so costs no transaction of its
+-- own. Nothing is waited for but the task's own row: where a claim needs a lock, no task is given, and claim() finds it.
+-- p_is_near: look just behind this task, not at all that waits; look_ms: what looking at all took.
+create or replace function background_queue.finish_and_claim(p_id bigint, p_token text, p_rows bigint, p_tag text,
+  p_worker_id bigint, p_secret text, p_is_near boolean,
+  out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
+  out role name, out timeout_in_sec double precision, out statements_done integer, out attempt integer,
+  out wait_ms integer, out look_ms double precision)
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
+declare
+  v_place record := background_queue.next_place(p_id, p_worker_id, p_secret, p_is_near);
+  v_next record;
+  v_is_here boolean;
+  v_changed integer;
+begin
+  look_ms := v_place.look_ms;
+  if v_place.lane is not null then
+    select t.id, t.enqueued_by = pg_get_userbyid(t.enqueued_by_oid)
+        and (not v_place.has_lanes or background_queue.lane_of(t.topic) = t.lane) as is_here,
+      t.sql_statement, t.topic, t.mode, t.isolation, t.enqueued_by, t.timeout_in_sec, t.statements_done, t.retry_count, t.run_at
+    into v_next from :"schema".pg_background_tasks t
+    where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
+      and t.priority = v_place.priority and t.run_at <= clock_timestamp()
+      and (t.run_at, t.id) >= (v_place.run_at, v_place.id)
+    order by t.run_at, t.id limit 1 for no key update skip locked;
+    v_is_here := v_next.is_here;
+  end if;
+  if v_is_here is not true then
+    perform background_queue.finish(p_id, p_token, p_rows, p_tag);
+    return;
+  end if;
+  token := gen_random_uuid();
+  update :"schema".pg_background_tasks t set
+    state = case t.id when p_id then 'finished' else 'running' end :::"schema".pg_background_queue_task_state,
+    worker_id = case t.id when p_id then null else p_worker_id end,
+    token_hash = case t.id when p_id then null else sha256(convert_to(finish_and_claim.token, 'UTF8')) end,
+    started_at = case t.id when p_id then t.started_at else v_place.passed_at end,
+    closed_at = case t.id when p_id then v_place.passed_at end, errors = null,
+    rows_affected = case t.id when p_id then p_rows end, command_tag = case t.id when p_id then p_tag end,
+    lane = case t.id when p_id then '' else t.lane end
+  where t.id in (p_id, v_next.id) and (t.id <> p_id or t.state = 'running'
+    and t.token_hash = sha256(convert_to(p_token, 'UTF8')) and t.end_requested is null);
+  get diagnostics v_changed = row_count;
+  if v_changed < 2 then
+    perform background_queue.held_task(p_id, p_token);
+    raise exception using errcode = 'PQ002', message = format('The end of task %s was requested', p_id);
+  end if;
+  if v_place.has_lanes then
+    perform background_queue.cool(v_place.topic);
+  end if;
+  task_id := v_next.id; sql_statement := v_next.sql_statement; topic := v_next.topic; mode := v_next.mode;
+  isolation := v_next.isolation; role := v_next.enqueued_by; statements_done := v_next.statements_done;
+  attempt := v_next.retry_count + 1;
+  wait_ms := least(extract(epoch from clock_timestamp() - v_next.run_at) * 1000, 2147483647);
+  timeout_in_sec := nullif(coalesce(v_next.timeout_in_sec, case when v_place.has_lanes
+    then (background_queue.topic_settings(topic)).timeout_in_sec else v_place.timeout_in_sec end), 0);
 end $$;
 
 -- step: statement p_number of a task that runs outside a transaction is done; commits with it where that is possible.

@@ -24,8 +24,8 @@ begin
 end $$;
 
 -- whether a claim may take from this lane now. is_shut: not before somebody changes a setting; until: when the
--- first of its cooling slots is free again
-create or replace function background_queue.lane_state(p_lane text, p_served text[],
+-- first of its cooling slots is free again; p_ending: a running task whose slot the claim takes over
+create or replace function background_queue.lane_state(p_lane text, p_served text[], p_ending bigint default null,
   out is_blocked boolean, out is_shut boolean, out until timestamptz)
 language plpgsql stable as $$
 declare
@@ -50,7 +50,8 @@ begin
   end if;
   -- one statement: a run that ends between two would be missed by both
   select (select count(*) from :"schema".pg_background_tasks t
-          where t.state = 'running' and coalesce(t.topic, '') = substr(p_lane, 2)) + count(*), min(c.until)
+          where t.state = 'running' and coalesce(t.topic, '') = substr(p_lane, 2)
+            and t.id is distinct from p_ending) + count(*), min(c.until)
   into v_busy, until from background_queue.cooling c where c.lane = p_lane and c.until > clock_timestamp();
   is_blocked := v_busy >= coalesce(v_lane.max_running, v_queue.max_running);
 end $$;
@@ -58,7 +59,8 @@ end $$;
 -- The head of each group (role, lane, priority) of waiting tasks that a claim would look at: due, or why not yet.
 -- A lane that is blocked or has a due head is left at once, so the cost grows with the lanes, not with the tasks.
 -- p_held: keys of groups whose due tasks are all locked by others, maybe for long, and which are stepped over.
-create or replace function background_queue.heads(p_roles oid[], p_served text[], p_held text[])
+create or replace function background_queue.heads(p_roles oid[], p_served text[], p_held text[],
+  p_ending bigint default null)
 returns table (role oid, lane text, priority integer, run_at timestamptz, id bigint, is_blocked boolean,
   is_shut boolean, until timestamptz, is_due boolean)
 language plpgsql stable as $$
@@ -71,7 +73,7 @@ begin
     order by t.lane, t.priority, t.run_at, t.id limit 1;
     while found loop
       select s.is_blocked, s.is_shut, s.until into is_blocked, is_shut, until
-      from background_queue.lane_state(lane, p_served) s;
+      from background_queue.lane_state(lane, p_served, p_ending) s;
       is_due := not is_blocked and run_at <= clock_timestamp() and concat_ws(' ', role, priority, lane) <> all (p_held);
       return next;
       v_passed_priority := case when is_blocked or is_due then 2147483647 else priority end;
@@ -81,6 +83,54 @@ begin
       order by t.lane, t.priority, t.run_at, t.id limit 1;
     end loop;
   end loop;
+end $$;
+
+-- Where a worker that ends a task may take its next one with no lock: role, lane, priority, and from which run_at and
+-- id on. Lane null: nowhere. As one of the worker's tasks ends when the next begins, no limit is passed that was kept
+-- before. passed_at: the instant at which the slot passes on, from before any setting is read: a setting that this does
+-- not see yet is committed later. topic: of the task that ends; has_lanes: topics may have values of their own.
+create or replace function background_queue.next_place(p_ending bigint, p_worker_id bigint, p_secret text, p_is_near boolean,
+  out lane text, out role_oid oid, out priority integer, out run_at timestamptz, out id bigint, out topic text,
+  out has_lanes boolean, out timeout_in_sec double precision, out passed_at timestamptz, out look_ms double precision)
+language plpgsql as $$
+declare
+  v record;
+  v_head record;
+begin
+  passed_at := clock_timestamp();
+  if current_setting('transaction_isolation') <> 'read committed' then
+    return;
+  end if;
+  select w.role_oid, w.sets_role, s.lanes as served, t.enqueued_by_oid, t.lane, t.topic, t.priority, t.run_at, t.id,
+    q.timeout_in_sec, q.paused or q.max_running < (select count(*) from background_queue.workers) as is_shut,
+    q.delay_in_sec > 0 or exists (select from background_queue.lanes l where l.lane > '') as has_lanes,
+    p_is_near and not exists (select from :"schema".pg_background_tasks b where b.state in ('pending', 'retrying')
+      and b.enqueued_by_oid = t.enqueued_by_oid and b.lane = t.lane and b.priority < t.priority) as is_near
+  into v from background_queue.workers w join background_queue.supervisors s on s.id = w.supervisor_id
+    join background_queue.lanes q on q.lane = '' join :"schema".pg_background_tasks t on t.id = p_ending
+  where w.id = p_worker_id and w.backend_pid = pg_backend_pid() and w.secret_hash = sha256(convert_to(p_secret, 'UTF8'));
+  if not found or v.is_shut then
+    return;
+  end if;
+  if v.lane <> '' and (background_queue.topic_settings(v.topic)).delay_in_sec > 0 then
+    v.lane := null; -- its slot has to cool
+  end if;
+  if v.is_near and (v.lane = '' and v.served is null
+       or v.lane <> '' and not (background_queue.lane_state(v.lane, v.served, p_ending)).is_blocked) then
+    v_head := v;
+    role_oid := v.enqueued_by_oid;
+  else
+    select * into v_head from background_queue.heads(
+      case when v.sets_role then background_queue.waiting_roles() else array[v.role_oid] end, v.served, '{}', p_ending) h
+    where h.is_due order by h.priority, h.run_at, h.id limit 1;
+    look_ms := extract(epoch from clock_timestamp() - passed_at) * 1000;
+    if not found or (v_head.lane <> '' and v_head.lane is distinct from v.lane) then
+      return;
+    end if;
+    role_oid := v_head.role;
+  end if;
+  lane := v_head.lane; priority := v_head.priority; run_at := v_head.run_at; id := v_head.id;
+  topic := v.topic; has_lanes := v.has_lanes; timeout_in_sec := v.timeout_in_sec;
 end $$;
 
 -- Every end of a run keeps the topic's slot for its delay.

@@ -29,6 +29,7 @@ set search_path = pg_catalog, pg_temp as $$
     ('routine', ':"schema".pg_background_queue_ensure_workers()', 'execute', null),
     ('routine', 'background_queue.claim(bigint, text)', 'execute', null),
     ('routine', 'background_queue.finish(bigint, text, bigint, text)', 'execute', null),
+    ('routine', 'background_queue.finish_and_claim(bigint, text, bigint, text, bigint, text, boolean)', 'execute', null),
     ('routine', 'background_queue.step(bigint, text, integer)', 'execute', null),
     ('routine', 'background_queue.restart(bigint, text)', 'execute', null),
     ('routine', 'background_queue.fail(bigint, text, jsonb)', 'execute', null),

@@ -1,7 +1,14 @@
 import { beforeAll, expect, test } from 'vitest'
 import type { Database } from '../../src/engine/database/database.js'
 import { useDatabase } from '../support/database.js'
-import { emptyQueueBeforeEach, killWorker, type SqlWorker, startWorker } from './sql-support.js'
+import {
+  type Claim,
+  emptyQueueBeforeEach,
+  killWorker,
+  type SqlWorker,
+  setParameter,
+  startWorker,
+} from './sql-support.js'
 
 const db = useDatabase()
 emptyQueueBeforeEach(db)
@@ -12,13 +19,6 @@ beforeAll(async () => {
   await db.owner.query(`
     create table effects (task_id bigint);
     create table changes (lane text, allowed integer, at timestamptz);
-    create function change_limit(p_lane text, p_allowed integer) returns void language plpgsql as $$
-    begin
-      perform background_queue.set_parameter(p_lane, 'max_parallel_running_tasks_count', p_allowed::text);
-      lock table background_queue.claim_gate in exclusive mode;
-      -- claims before the change have started by now, claims behind it have not
-      insert into changes values (p_lane, p_allowed, clock_timestamp());
-    end $$;
     -- every run of a task, whatever its end
     create view runs as
       select '/' || topic as lane, started_at, closed_at as ended_at from pg_background_tasks where state = 'finished'
@@ -26,8 +26,16 @@ beforeAll(async () => {
       select '/' || t.topic, a.started_at, a.ended_at from background_queue.attempts a join pg_background_tasks t on t.id = a.task_id`)
 })
 
-const change = (session: Database, lane: string, allowed: number) =>
-  session.query('select change_limit($1, $2)', [lane, allowed])
+/** While a change is on its way to its commit, the higher of both limits may still be obeyed. */
+async function change(session: Database, lane: string, allowed: number): Promise<void> {
+  await session.query(
+    `insert into changes select $1, greatest($2, (select c.allowed from changes c where c.lane = $1 order by c.at desc limit 1)),
+     clock_timestamp()`,
+    [lane, allowed],
+  )
+  await setParameter(session, lane, 'max_parallel_running_tasks_count', String(allowed))
+  await session.query('insert into changes values ($1, $2, clock_timestamp())', [lane, allowed])
+}
 
 const isDone = async (session: Database) =>
   (
@@ -38,8 +46,10 @@ const isDone = async (session: Database) =>
 
 /** Claims and ends tasks until all are finished: most well, some given back. */
 async function work(worker: SqlWorker): Promise<void> {
+  let next: Claim | undefined
   for (let n = 0; ; n++) {
-    const claim = await worker.claim()
+    const claim: Claim = next ?? (await worker.claim())
+    next = undefined
     if (claim.task_id === null) {
       if (await isDone(worker.session)) return
     } else if (n % 11 === 0) {
@@ -47,7 +57,8 @@ async function work(worker: SqlWorker): Promise<void> {
     } else {
       await worker.session.query('begin')
       await worker.session.query('insert into effects select $1 from pg_sleep(0.002)', [claim.task_id])
-      await worker.finish(claim)
+      if (n % 3 === 0) await worker.finish(claim)
+      else next = await worker.finishAndClaim(claim, n % 3 === 1)
       await worker.session.query('commit')
     }
   }

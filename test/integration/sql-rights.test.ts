@@ -71,6 +71,7 @@ const GRANTED = [
   'function background_queue.claim(bigint,text)',
   'function background_queue.fail(bigint,text,jsonb)',
   'function background_queue.finish(bigint,text,bigint,text)',
+  'function background_queue.finish_and_claim(bigint,text,bigint,text,bigint,text,boolean)',
   'function background_queue.release(bigint,text,text)',
   'function background_queue.restart(bigint,text)',
   'function background_queue.run_text(text)',

@@ -70,6 +70,10 @@ export interface Claim {
   wait_ms: number | null
 }
 
+export interface NextClaim extends Claim {
+  look_ms: number | null
+}
+
 export interface SqlWorker {
   id: bigint
   session: Database
@@ -79,6 +83,8 @@ export interface SqlWorker {
   /** Claims, and throws if nothing was due */
   take(): Promise<Claim>
   finish(claim: Claim): Promise<void>
+  /** Finishes, and claims the next: behind this one, or of all that waits */
+  finishAndClaim(claim: Claim, isNear: boolean, secret?: string): Promise<NextClaim>
   fail(claim: Claim, error?: object): Promise<string>
 }
 
@@ -135,6 +141,11 @@ export async function startWorker(db: TestDatabase, options: WorkerOptions = {})
     finish: async (c) => {
       await session.query(`select background_queue.finish($1, $2, 1, 'SELECT')`, [c.task_id, c.token])
     },
+    finishAndClaim: (c, isNear, shown = secret) =>
+      session.one<NextClaim & Row>(
+        `select * from background_queue.finish_and_claim($1, $2, 1, 'SELECT', $3, $4, $5)`,
+        [c.task_id, c.token, id, shown, isNear],
+      ),
     fail: async (c, error = { sqlstate: 'P0001', message: 'boom' }) => {
       const row = await session.one<{ state: string }>('select background_queue.fail($1, $2, $3) as state', [
         c.task_id,

@@ -3,6 +3,7 @@ import pg from 'pg'
 import type { QueueError } from '../errors.js'
 import { translateError } from './errors.js'
 import { isoInstant } from './instant.js'
+import { type ScriptResult, submitScript } from './statement.js'
 import { type ConnectionTarget, describeTarget } from './target.js'
 
 export interface BackendKey {
@@ -108,6 +109,15 @@ export class Database {
   async query<T extends Row = Row>(text: string, values: unknown[] = []): Promise<T[]> {
     try {
       return (await this.client.query<T>({ text, values })).rows
+    } catch (error) {
+      throw translateError(error, describeTarget(this.target))
+    }
+  }
+
+  /** Several commands of ours in one message. */
+  async script(text: string): Promise<ScriptResult> {
+    try {
+      return await submitScript(this.client, text)
     } catch (error) {
       throw translateError(error, describeTarget(this.target))
     }

@@ -41,6 +41,42 @@ class DiscardingQuery extends pg.Query {
   }
 }
 
+/** What a script of ours answered: the command tags, and the first column of each row. */
+export interface ScriptResult {
+  tags: string[]
+  values: (string | null)[]
+}
+
+/** Several commands in one message, without the objects that `pg` makes of each answer. */
+class ScriptQuery extends pg.Query {
+  readonly done: Promise<ScriptResult>
+  private readonly result: ScriptResult = { tags: [], values: [] }
+
+  constructor(text: string) {
+    super({ text } as pg.QueryConfig)
+    this.done = new Promise((resolve, reject) => {
+      const self = this as unknown as { callback: (error: Error | null) => void }
+      self.callback = (error) => (error ? reject(error) : resolve(this.result))
+    })
+  }
+
+  handleRowDescription(): void {}
+
+  handleDataRow(message: { fields: (string | null)[] }): void {
+    this.result.values.push(message.fields[0] ?? null)
+  }
+
+  handleCommandComplete(message: { text: string }): void {
+    this.result.tags.push(message.text)
+  }
+}
+
+export function submitScript(client: pg.Client, text: string): Promise<ScriptResult> {
+  const query = new ScriptQuery(text)
+  client.query(query as unknown as pg.Submittable)
+  return query.done
+}
+
 /** Whether what the server answers now is the result of a task's statement. */
 export function isDiscarding(client: pg.Client): boolean {
   return (client as unknown as { _getActiveQuery(): unknown })._getActiveQuery() instanceof DiscardingQuery

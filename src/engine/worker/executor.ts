@@ -7,7 +7,7 @@ import {
   type ServerError,
   type StatementResult,
 } from '../database/statement.js'
-import type { Claim } from './claim.js'
+import type { Claim, ClaimRow } from './claim.js'
 import type { TaskError } from './ipc.js'
 import { OwnStatementError, ours, persist } from './own-statement.js'
 import {
@@ -23,6 +23,7 @@ import {
 import type { WorkerSession } from './session.js'
 
 const FINISH = 'select background_queue.finish($1, $2, $3, $4)'
+const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7)'
 const STEP = 'select background_queue.step($1, $2, $3)'
 
 /** Tags of commands that end or open a transaction; each names what the task's text itself was. */
@@ -35,6 +36,23 @@ const TRANSACTION_TAGS = new Set([
   'SAVEPOINT',
   'RELEASE',
 ])
+
+/** How a task ended well, and what its commit claimed besides. */
+export interface Execution extends StatementResult {
+  next?: NextRow
+}
+
+export interface NextRow extends ClaimRow {
+  look_ms: number | null
+}
+
+/** The worker for which a commit may claim the next task. */
+export interface Successor {
+  workerId: bigint
+  secret: string
+  /** asked just before the commit: null: nothing more is wanted; true: look only behind this task */
+  isNear(): boolean | null
+}
 
 /** An attempt that must not be repeated, with the reason. */
 export class FinalTaskError extends Error {
@@ -62,14 +80,18 @@ class OutsideOnlyError extends Error {}
  * Runs a task and finishes it. Throws what the task's SQL threw, with nothing of it committed, except for SQL
  * that PostgreSQL cannot run in a transaction: that is run statement by statement, each recorded when it is done.
  */
-export async function execute(session: WorkerSession, claim: Claim): Promise<StatementResult> {
+export async function execute(
+  session: WorkerSession,
+  claim: Claim,
+  successor?: Successor,
+): Promise<Execution> {
   await refuseTransactionControl(claim)
   await session.become(claim.role)
   if (claim.mode === 'autocommit' || claim.statementsDone > 0) return runOutside(session, claim)
   try {
     return await repeat(session, async (isAgain) => {
       if (isAgain) await ours(renew(session, claim))
-      return runInside(session, claim)
+      return runInside(session, claim, successor)
     })
   } catch (error) {
     if (session.database.lost) throw error
@@ -100,9 +122,9 @@ async function repeat<T>(session: WorkerSession, run: (isAgain: boolean) => Prom
   }
 }
 
-async function commitWith(session: WorkerSession, text: string, values: unknown[]): Promise<void> {
+async function settle<T>(committing: Promise<T>): Promise<T> {
   try {
-    await ours(session.commitWith(text, values))
+    return await ours(committing)
   } catch (error) {
     const { cause } = error as Error
     throw isSerializationConflict((cause ?? error) as ServerError) ? new ConflictError('', { cause }) : error
@@ -122,7 +144,11 @@ function transactionControl(command: string): FinalTaskError {
 }
 
 /** The task's SQL and its finish in one transaction. */
-async function runInside(session: WorkerSession, claim: Claim): Promise<StatementResult> {
+async function runInside(
+  session: WorkerSession,
+  claim: Claim,
+  successor: Successor | undefined,
+): Promise<Execution> {
   await ours(session.begin(claim.isolation))
   let result: StatementResult
   try {
@@ -135,8 +161,24 @@ async function runInside(session: WorkerSession, claim: Claim): Promise<Statemen
   }
   if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
     throw transactionControl(result.tag ?? '')
-  await commitWith(session, FINISH, [claim.id, claim.token, result.rows, result.tag])
-  return result
+  return { ...result, ...(await finish(session, claim, result, successor)) }
+}
+
+async function finish(
+  session: WorkerSession,
+  { id, token }: Claim,
+  { rows, tag }: StatementResult,
+  successor: Successor | undefined,
+): Promise<Pick<Execution, 'next'>> {
+  const isNear = successor?.isNear() ?? null
+  if (!successor || isNear === null) {
+    await settle(session.commitLastWith(FINISH, [id, token, rows, tag]))
+    return {}
+  }
+  const { workerId, secret } = successor
+  const values = [id, token, rows, tag, workerId, secret, isNear]
+  const next = await settle(session.commitLastWith<NextRow>(FINISH_AND_CLAIM, values))
+  return next ? { next } : {}
 }
 
 /** A text of several statements: one by one where our grammar knows it, else by the server's own. */
@@ -209,7 +251,7 @@ async function runRecorded(
         await ours(session.begin(claim.isolation))
         const result = await session.runLast(statement.text)
         if (!session.isInTransaction) throw transactionControl(result.tag ?? '')
-        await commitWith(session, ...record(result))
+        await settle(session.commitWith(...record(result)))
         return result
       })
     } catch (error) {

@@ -2,7 +2,13 @@ import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
 import { dropLargeRows } from '../database/large-rows.js'
 import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
-import { executeText, type StatementResult, submitStatement } from '../database/statement.js'
+import {
+  executeText,
+  type ScriptResult,
+  type StatementResult,
+  submitScript,
+  submitStatement,
+} from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
 
@@ -137,10 +143,11 @@ export class WorkerSession {
    * Any failure: leave the session.
    */
   async cleanAnd<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
-    if (!this.isDirty) return this.own(text, values)
+    const isDirty = this.isDirty
+    if (!isDirty && !this.isOpen) return this.own(text, values)
     this.isDirty = false
     const [, row] = await this.together(() => [
-      this.clean(),
+      isDirty ? this.clean() : this.database.query('commit'),
       this.own<T>(text, values),
       this.database.query('begin'),
     ])
@@ -153,9 +160,20 @@ export class WorkerSession {
     if (this.isOpen) await this.rollback()
   }
 
+  /** Makes sure that nothing of the last task is left. Any failure: leave the session. */
+  async makeClean(): Promise<void> {
+    if (!this.isDirty) return
+    if (this.isInTransaction) await this.rollback()
+    await this.clean()
+  }
+
   async clean(): Promise<void> {
     this.isDirty = false
-    await this.database.query(`reset all; ${this.guards}${CLEAN}(${Math.random()})`)
+    await this.database.script(this.cleaning())
+  }
+
+  private cleaning(): string {
+    return `reset all; ${this.guards}${CLEAN}(${Math.random()})`
   }
 
   /** The role of a task, where the session serves several. */
@@ -198,24 +216,51 @@ export class WorkerSession {
   }
 
   private async check(): Promise<void> {
-    const results = (await this.database.client.query(CHECK)) as unknown as { rows: Row[] }[]
-    this.isReadOnly = results.some(({ rows }) => rows[0]?.transaction_read_only === 'on')
+    const { values } = await submitScript(this.database.client, CHECK)
+    this.isReadOnly = values[0] === 'on'
   }
 
   /** Ends the task's transaction, after its last statement, with one of ours; the commit answers for both. */
-  async commitWith(text: string, values: unknown[]): Promise<void> {
-    if (this.isReadOnly && !(await this.hasWritten())) {
-      // nothing is lost or done twice if it ends between the two
-      await this.database.query('commit')
-      await this.own(text, values)
-      return
-    }
-    const [, commit] = await this.together(() => [
-      this.database.query(text, values),
-      this.database.client.query('commit'),
+  async commitWith<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
+    if (this.isReadOnly && !(await this.hasWritten())) return this.commitBefore(text, values)
+    const [rows, commit] = await this.together(() => [
+      this.database.query<T>(text, values),
+      submitScript(this.database.client, 'commit'),
     ])
-    if ((commit as { command: string }).command !== 'COMMIT')
-      throw new Error('The server rolled the commit back')
+    return committed(commit as ScriptResult, rows as T[])
+  }
+
+  /** The same, and in one go with it the cleaning and a BEGIN for the next task; `isDirty` tells where those failed. */
+  async commitLastWith<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
+    if (this.isReadOnly && !(await this.hasWritten())) return this.commitBefore(text, values)
+    let preparation: Promise<void> | undefined
+    try {
+      const [rows, commit] = await this.together(() => {
+        const finish = this.database.query<T>(text, values)
+        // a statement_timeout of the task could hit the cleaning
+        const ending = submitScript(this.database.client, 'set statement_timeout = 0; commit')
+        preparation = this.prepare()
+        return [finish, ending]
+      })
+      return committed(commit as ScriptResult, rows as T[])
+    } finally {
+      await preparation
+    }
+  }
+
+  private async prepare(): Promise<void> {
+    try {
+      await Promise.all([this.clean(), this.database.query('begin')])
+      this.isOpen = true
+    } catch {
+      this.isDirty = true
+    }
+  }
+
+  /** A transaction that has written nothing: nothing is lost or done twice if it ends between the two. */
+  private async commitBefore<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
+    await this.database.query('commit')
+    return this.own<T>(text, values)
   }
 
   /** A transaction may have written before it was made READ ONLY. */
@@ -248,4 +293,9 @@ export class WorkerSession {
     if (failed) throw failed.reason
     return results.map((r) => (r as PromiseFulfilledResult<unknown>).value)
   }
+}
+
+function committed<T>({ tags }: ScriptResult, [row]: T[]): T | undefined {
+  if (tags.at(-1) !== 'COMMIT') throw new Error('The server rolled the commit back')
+  return row
 }

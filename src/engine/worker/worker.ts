@@ -3,7 +3,7 @@ import { sendCancelRequest } from '../database/cancel.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
 import { type Claim, type ClaimRow, toClaim } from './claim.js'
-import { execute, FinalTaskError } from './executor.js'
+import { execute, FinalTaskError, type NextRow, type Successor } from './executor.js'
 import type { Ending, FromWorker, RunningTask, TaskError } from './ipc.js'
 import { OwnStatementError, persist } from './own-statement.js'
 import type { WorkerSession } from './session.js'
@@ -12,6 +12,14 @@ const CLAIM = 'select * from background_queue.claim($1, $2)'
 const FAIL = 'select background_queue.fail($1, $2, $3) as state'
 const RELEASE = 'select background_queue.release($1, $2, $3) as state'
 
+/**
+ * For so long, or ten times what the last look at all that waits took, the next task may be the one behind the last:
+ * with a snapshot pinned, each look from the head steps over all that was done since.
+ */
+const NEAR_MS = 5
+const LOOKS_SHARE = 10
+
+const ORPHANED = 'The supervisor of the worker was gone'
 const MOST_CANCELS = 6
 const CANCEL_EVERY_MS = 500
 
@@ -34,11 +42,20 @@ export class Worker {
   private mistrust: Error | undefined
   private wakeUp: (() => void) | undefined
   private isWakePending = false
+  /** claimed in the commit of the last task */
+  private claimed: Claim | undefined
+  private lookAgainAt = 0
+  private readonly successor: Successor
 
   constructor(session: WorkerSession, target: ConnectionTarget, options: WorkerOptions) {
     this.session = session
     this.target = target
     this.options = options
+    this.successor = {
+      workerId: options.workerId,
+      secret: options.secret,
+      isNear: () => (this.isStopping ? null : performance.now() < this.lookAgainAt),
+    }
     // asleep, nothing else would tell that the session is gone
     session.database.onLost(() => this.wake())
   }
@@ -46,18 +63,46 @@ export class Worker {
   /** Claims and runs until told to stop. Throws when the session is lost or cannot be cleaned. */
   async work(): Promise<void> {
     try {
-      while (!this.isStopping) {
+      while (this.claimed || !this.isStopping) {
         if (this.mistrust) throw this.mistrust
-        const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
-        const claim = toClaim(row!)
+        const claim = await this.next()
         if (claim) await this.runTask(claim)
-        else {
-          await this.session.close()
-          await this.sleep(row!.wait_ms)
-        }
       }
     } finally {
       this.report()
+    }
+  }
+
+  /** The next task; undefined after a sleep without one. */
+  private async next(): Promise<Claim | undefined> {
+    const claim = this.claimed
+    if (claim) {
+      this.claimed = undefined
+      await this.makeClean(claim)
+      if (!this.isOrphan) return claim
+      await persist(this.session, RELEASE, [claim.id, claim.token, ORPHANED])
+      return undefined
+    }
+    const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
+    this.lookAgainAt = performance.now() + NEAR_MS
+    const found = toClaim(row!)
+    if (!found) {
+      await this.session.close()
+      await this.sleep(row!.wait_ms)
+    }
+    return found
+  }
+
+  /** Where the session cannot be made clean, the task that is claimed for it is not to blame. */
+  private async makeClean({ id, token }: Claim): Promise<void> {
+    try {
+      await this.session.makeClean()
+    } catch (error) {
+      if (!this.session.database.lost) {
+        const reason = `The session could not be cleaned: ${(error as Error).message}`
+        await persist(this.session, RELEASE, [id, token, reason])
+      }
+      throw error
     }
   }
 
@@ -115,7 +160,8 @@ export class Worker {
   private async attempt(claim: Claim): Promise<Omit<Ending, 'durationMs'>> {
     this.isRunning = true
     try {
-      const { rows, tag } = await execute(this.session, claim)
+      const { rows, tag, next } = await execute(this.session, claim, this.successor)
+      if (next) this.follow(next)
       return { state: 'finished', rows, tag }
     } catch (error) {
       if (this.session.database.lost) throw error
@@ -123,6 +169,12 @@ export class Worker {
     } finally {
       this.isRunning = false
     }
+  }
+
+  private follow(row: NextRow): void {
+    this.claimed = toClaim(row)
+    if (row.look_ms !== null)
+      this.lookAgainAt = performance.now() + Math.max(NEAR_MS, LOOKS_SHARE * row.look_ms)
   }
 
   /** Records the attempt's end before anything else is claimed, so that a late cancel cannot hit the next task. */
@@ -147,8 +199,7 @@ export class Worker {
     error: Error,
     taskError: TaskError,
   ): Promise<{ state: Ending['state'] } | undefined> {
-    if (this.isOrphan)
-      return persist(this.session, RELEASE, [id, token, 'The supervisor of the worker was gone'])
+    if (this.isOrphan) return persist(this.session, RELEASE, [id, token, ORPHANED])
     if (error instanceof OwnStatementError)
       return persist(this.session, RELEASE, [
         id,

@@ -1,0 +1,206 @@
+import { beforeEach, expect, test } from 'vitest'
+import { useDatabase } from '../support/database.js'
+import { ALICE } from '../support/names.js'
+import {
+  emptyQueueBeforeEach,
+  enqueue,
+  failure,
+  findTask,
+  registerSupervisor,
+  type SqlWorker,
+  setParameter,
+  startWorker,
+} from './sql-support.js'
+
+const db = useDatabase()
+emptyQueueBeforeEach(db)
+
+const LIMIT = 'max_parallel_running_tasks_count'
+
+const stateOf = async (id: bigint | null) => (await findTask(db, id!)).state
+
+beforeEach(async () => {
+  await setParameter(db.owner, '', LIMIT, '10')
+})
+
+/** Ways to look for the next task: just behind the last, or at all that waits. */
+const WAYS: [string, boolean][] = [
+  ['behind the last', true],
+  ['at all that waits', false],
+]
+
+test.each(WAYS)('finishes a task and claims the next in one transaction, looking %s', async (_, isNear) => {
+  const id = await enqueue(db.owner, 'select 1')
+  const next = await enqueue(db.owner, 'select 2', 'reports', { timeout_in_sec: 7 })
+  const worker = await startWorker(db)
+  const claim = await worker.take()
+  await worker.session.query('begin')
+  const taken = await worker.finishAndClaim(claim, isNear)
+  expect(taken).toMatchObject({
+    task_id: next,
+    sql_statement: 'select 2',
+    topic: 'reports',
+    attempt: 1,
+    timeout_in_sec: 7,
+    statements_done: 0,
+  })
+  expect(taken.wait_ms).toBeGreaterThanOrEqual(0)
+  expect(taken.look_ms === null).toBe(isNear)
+  expect([await stateOf(id), await stateOf(next)]).toEqual(['running', 'pending'])
+  await worker.session.query('commit')
+  expect(await findTask(db, id)).toMatchObject({ state: 'finished', rows_affected: 1n, worker_id: null })
+  expect(await findTask(db, next)).toMatchObject({ state: 'running', worker_id: worker.id, closed_at: null })
+  await worker.finish(taken)
+  expect(await stateOf(next)).toBe('finished')
+})
+
+test.each(WAYS)('gives both back when its transaction does not commit, looking %s', async (_, isNear) => {
+  const id = await enqueue(db.owner)
+  const next = await enqueue(db.owner)
+  const worker = await startWorker(db)
+  const claim = await worker.take()
+  await worker.session.query('begin')
+  expect((await worker.finishAndClaim(claim, isNear)).task_id).toBe(next)
+  await worker.session.query('rollback')
+  expect([await stateOf(id), await stateOf(next)]).toEqual(['running', 'pending'])
+})
+
+test.each(WAYS)('takes a better priority and its own order first, looking %s', async (_, isNear) => {
+  await enqueue(db.owner, 'first')
+  for (const sql of ['second', 'third']) await enqueue(db.owner, sql)
+  const worker = await startWorker(db)
+  const first = await worker.take()
+  await enqueue(db.owner, 'urgent', null, { priority: 1 })
+  await enqueue(db.owner, 'tomorrow', null, { priority: 0, run_at: 'tomorrow' })
+  const order = []
+  for (let claim = first; claim.task_id !== null; claim = await worker.finishAndClaim(claim, isNear))
+    order.push(claim.sql_statement)
+  expect(order).toEqual(['first', 'urgent', 'second', 'third'])
+})
+
+test('looking behind the last steps over what others hold', async () => {
+  for (const sql of ['a', 'b', 'c']) await enqueue(db.owner, sql)
+  const [one, two] = [await startWorker(db), await startWorker(db)]
+  const a = await one.take()
+  await two.session.query('begin')
+  expect((await two.take()).sql_statement).toBe('b')
+  expect((await one.finishAndClaim(a, true)).sql_statement).toBe('c')
+  await two.session.query('rollback')
+})
+
+test.each(WAYS)('goes on in a topic at its limit, and passes it nowhere, looking %s', async (_, isNear) => {
+  await setParameter(db.owner, '/a', LIMIT, '1')
+  for (const n of [1, 2, 3]) await enqueue(db.owner, `a${n}`, 'a')
+  const [one, two] = [await startWorker(db), await startWorker(db)]
+  const claim = await one.take()
+  await one.session.query('begin')
+  expect((await one.finishAndClaim(claim, isNear)).sql_statement).toBe('a2')
+  expect((await two.claim()).task_id).toBeNull()
+  await one.session.query('commit')
+  expect((await two.claim()).task_id).toBeNull()
+  expect(
+    await db.owner.query(`select sql_statement from pg_background_tasks where state = 'running'`),
+  ).toEqual([{ sql_statement: 'a2' }])
+})
+
+/** What forbids a claim without a lock: the task ends well, and the next one is left to claim(). */
+const REFUSALS: [string, (worker: SqlWorker) => Promise<unknown>][] = [
+  ['the queue is paused', () => setParameter(db.owner, '', 'paused', 'true')],
+  ['the limit of the queue went below its workers', () => setParameter(db.owner, '', LIMIT, '0')],
+  [
+    'the next task waits in a topic with a limit',
+    async () => {
+      await db.owner.query(`update pg_background_tasks set topic = 'b', lane = '/b' where state = 'pending'`)
+      await setParameter(db.owner, '/b', LIMIT, '5')
+    },
+  ],
+  ['its topic got a limit since it was enqueued', () => setParameter(db.owner, '/', LIMIT, '5')],
+  [
+    'its role was renamed',
+    () => db.owner.query(`update pg_background_tasks set enqueued_by = 'nobody' where state = 'pending'`),
+  ],
+  [
+    'its role is another',
+    () =>
+      db.owner.query(
+        `update pg_background_tasks set enqueued_by = $1::text, enqueued_by_oid = quote_ident($1::text)::regrole where state = 'pending'`,
+        [ALICE],
+      ),
+  ],
+  [
+    'it is due later',
+    () => db.owner.query(`update pg_background_tasks set run_at = now() + '1 h' where state = 'pending'`),
+  ],
+  [
+    'the supervisor serves other topics',
+    () => db.owner.query(`update background_queue.supervisors set lanes = '{/other}'`),
+  ],
+  [
+    'the worker is not registered',
+    ({ id }) => db.owner.query('delete from background_queue.workers where id = $1', [id]),
+  ],
+  [
+    'the transaction is not READ COMMITTED',
+    ({ session }) => session.query('begin isolation level repeatable read'),
+  ],
+]
+test.each(
+  REFUSALS.flatMap(([what, prepare]) => WAYS.map(([way, isNear]) => ({ what, way, isNear, prepare }))),
+)('only finishes where $what, looking $way', async ({ isNear, prepare }) => {
+  const id = await enqueue(db.owner)
+  const next = await enqueue(db.owner)
+  const worker = await startWorker(db)
+  const claim = await worker.take()
+  await prepare(worker)
+  expect((await worker.finishAndClaim(claim, isNear)).task_id).toBeNull()
+  await worker.session.query('commit')
+  expect([await stateOf(id), await stateOf(next)]).toEqual(['finished', 'pending'])
+})
+
+test('only finishes for whoever does not know the secret of the worker', async () => {
+  const id = await enqueue(db.owner)
+  const next = await enqueue(db.owner)
+  const worker = await startWorker(db)
+  const claim = await worker.take()
+  expect((await worker.finishAndClaim(claim, true, 'guessed')).task_id).toBeNull()
+  expect([await stateOf(id), await stateOf(next)]).toEqual(['finished', 'pending'])
+})
+
+test.each(WAYS)('keeps the slot of a topic for its delay, looking %s', async (_, isNear) => {
+  await setParameter(db.owner, '/a', 'delay_in_sec', '3600')
+  await setParameter(db.owner, '/a', LIMIT, '1')
+  for (const n of [1, 2]) await enqueue(db.owner, `a${n}`, 'a')
+  await enqueue(db.owner, 'free')
+  const worker = await startWorker(db)
+  const claim = await worker.take()
+  expect(claim.sql_statement).toBe('a1')
+  const next = await worker.finishAndClaim(claim, isNear)
+  expect([null, 'free']).toContain(next.sql_statement)
+  expect(await db.owner.query('select lane from background_queue.cooling')).toEqual([{ lane: '/a' }])
+})
+
+test.each(WAYS)(
+  'takes nothing for a task whose claim is lost or whose end was asked for, looking %s',
+  async (_, isNear) => {
+    const id = await enqueue(db.owner)
+    const next = await enqueue(db.owner)
+    const worker = await startWorker(db)
+    const claim = await worker.take()
+    expect(await failure(worker.finishAndClaim({ ...claim, token: 'guessed' }, isNear))).toMatchObject({
+      sqlstate: 'PQ001',
+    })
+    await db.owner.query(`select background_queue.request_end($1, $2, null, 'cancel', 'me')`, [id, worker.id])
+    expect(await failure(worker.finishAndClaim(claim, isNear))).toMatchObject({ sqlstate: 'PQ002' })
+    expect([await stateOf(id), await stateOf(next)]).toEqual(['running', 'pending'])
+  },
+)
+
+test('serves the waiting tasks of all roles for a worker that becomes them', async () => {
+  await db.owner.query('select background_queue.grant_enqueue($1)', [ALICE])
+  const alice = await db.session(ALICE)
+  await enqueue(db.owner, 'owner')
+  await enqueue(alice, 'alice')
+  const worker = await startWorker(db, { supervisorId: await registerSupervisor(db.owner), setsRole: true })
+  const next = await worker.finishAndClaim(await worker.take(), false)
+  expect(next).toMatchObject({ sql_statement: 'alice', role: ALICE })
+})
