@@ -1,0 +1,55 @@
+import { accessSync, constants, existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Database } from '../../src/engine/database/database.js'
+
+/**
+ * The real C extension cannot be had here. This one has its name, and the table, type and functions that its
+ * documentation describes; its functions only add rows.
+ */
+const CONTROL = `comment = 'stand-in for tests of moving over'
+default_version = '1.0'
+relocatable = false
+`
+const SCRIPT = `
+create type pg_background_queue_task_state as enum ('pending', 'running', 'retrying', 'failed', 'finished');
+create table pg_background_tasks (
+  id bigserial primary key,
+  sql_statement text not null,
+  topic text,
+  joined_at timestamp not null default now(),
+  started_at timestamp,
+  closed_at timestamp,
+  priority integer not null default 100,
+  state pg_background_queue_task_state not null default 'pending',
+  retry_count integer not null default 0,
+  retry_delay_in_sec integer not null default 0,
+  errors text);
+create index on pg_background_tasks (state);
+create index on pg_background_tasks (topic);
+create index on pg_background_tasks (joined_at);
+create function pg_background_enqueue(sql text, topic text default null) returns bigint language sql as
+  'insert into @extschema@.pg_background_tasks (sql_statement, topic) values ($1, $2) returning id';
+create function pg_background_queue_ensure_workers() returns void language sql as '';
+create function pg_background_queue_active_workers_count() returns integer language sql as 'select 0';
+create function pg_background_queue_calibrate_workers_count() returns integer language sql as 'select 0';
+select pg_extension_config_dump('pg_background_tasks', '');
+select pg_extension_config_dump('pg_background_tasks_id_seq', '');
+`
+
+/** Puts its files where the server finds extensions; gives the reason where that cannot be. */
+export async function installStandIn(admin: Database): Promise<string | undefined> {
+  const { setting } = await admin.one<{ setting: string }>(
+    `select setting from pg_config where name = 'SHAREDIR'`,
+  )
+  const folder = join(setting, 'extension')
+  if (!existsSync(join(folder, 'plpgsql.control')))
+    return `the server's folder ${folder} is not on this machine`
+  try {
+    accessSync(folder, constants.W_OK)
+  } catch {
+    return `the server's folder ${folder} cannot be written`
+  }
+  writeFileSync(join(folder, 'pg_background_queue.control'), CONTROL, { mode: 0o644 })
+  writeFileSync(join(folder, 'pg_background_queue--1.0.sql'), SCRIPT, { mode: 0o644 })
+  return undefined
+}
