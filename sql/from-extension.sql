@@ -32,6 +32,11 @@ where c.oid = $1::regclass and exists (
   select from aclexplode(c.relacl) x where x.privilege_type = 'INSERT' and x.grantee in (0, r.oid))
   and r.rolname not like 'pg\_%' and r.rolname <> $2 order by r.rolname;
 
+-- name: extension_library
+-- whether the server has the extension's library loaded, and which of its settings nobody has set
+select exists (select from pg_settings s where s.name = 'shared_preload_libraries' and s.setting ~ '\mpg_background_queue\M') as is_loaded,
+  array(select split_part(s.name, '.', 2) from pg_settings s where s.name like 'pg\_background\_queue.%' and s.source = 'default') as unset;
+
 -- name: moving_counts
 -- tasks by state
 select t.state::text, count(*) as count from background_queue_moving.pg_background_tasks t group by t.state order by t.state;

@@ -1,9 +1,11 @@
-import type { Database, Row } from './database/database.js'
+import type { Database } from './database/database.js'
 import { notInstalled } from './database/errors.js'
 import { describeTarget } from './database/target.js'
 import { QueueError } from './errors.js'
-import { detachExtension, type FromExtensionOptions, type Moved, moveTasks } from './from-extension.js'
+import { detachExtension, type FromExtensionOptions } from './from-extension/detach.js'
+import { type Moved, moveTasks } from './from-extension/move.js'
 import { keepOthersOut, LOCK_TIMEOUT_MS, patiently } from './install-locks.js'
+import { explain, type Installation, queuePresent, refuseServer } from './install-refusals.js'
 import { replaceFunctions } from './replace-functions.js'
 import { inSchema, type Migration, namedQuery, readMigrations } from './sql-files.js'
 
@@ -29,15 +31,6 @@ export interface InstallReport {
   applied: string[]
   /** what was taken over from the C extension */
   moved?: Moved
-}
-
-interface Installation extends Row {
-  extension: string | null
-  installed: boolean
-  database: string
-  role: string
-  server_version: number
-  in_recovery: boolean
 }
 
 /** The version of the schema that this program brings. */
@@ -214,58 +207,4 @@ function chooseSchema(installed: string | undefined, wanted: string | undefined)
     )
   }
   return installed ?? wanted ?? 'public'
-}
-
-function refuseServer(installation: Installation, isMoving: boolean): void {
-  if (installation.server_version < 130000) {
-    throw new QueueError('SERVER_TOO_OLD', 'The server is older than PostgreSQL 13', {
-      hint: 'upgrade the server',
-    })
-  }
-  if (installation.in_recovery) {
-    throw new QueueError(
-      'READ_ONLY',
-      `The server of database "${installation.database}" is a read-only standby`,
-      {
-        hint: 'connect to the primary server',
-      },
-    )
-  }
-  if (installation.extension !== null && !isMoving) {
-    throw new QueueError(
-      'EXTENSION_PRESENT',
-      `The C extension pg_background_queue ${installation.extension} is in database "${installation.database}"`,
-      { hint: 'pgbq install --from-extension, which takes its tasks over' },
-    )
-  }
-}
-
-function queuePresent(schema: string): QueueError {
-  return new QueueError(
-    'QUEUE_PRESENT',
-    `The queue is already in schema "${schema}" of this database, beside the C extension`,
-    { hint: 'pgbq uninstall, then pgbq install --from-extension' },
-  )
-}
-
-function explain(error: unknown, database: Database, owner?: string): unknown {
-  const cause = (error as QueueError).code === 'NOT_ALLOWED' ? (error as QueueError).cause : error
-  const { code, message } = cause as { code?: string; message: string }
-  if (code === '42501') {
-    return new QueueError(
-      'NOT_ALLOWED',
-      `The role "${owner ?? database.target.config.user}" may not install the queue: ${message}`,
-      {
-        cause: error,
-        hint: 'install as the owner of the database',
-      },
-    )
-  }
-  if (code === '55P03') {
-    return new QueueError('LOCKED', 'Another session held a lock on the queue for 20 s', {
-      cause: error,
-      hint: 'end long transactions on the queue, then: pgbq install',
-    })
-  }
-  return error
 }

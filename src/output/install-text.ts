@@ -1,6 +1,7 @@
-import { grantFlags, type Moved } from '../engine/from-extension.js'
+import type { Moved } from '../engine/from-extension/move.js'
 import type { InstallReport } from '../engine/migrator.js'
 import type { Parameter } from '../engine/settings.js'
+import { shellWord } from '../engine/shell-word.js'
 
 /** What an install did, or would do. */
 export function sayInstall(report: InstallReport, isDryRun: boolean): string {
@@ -28,9 +29,16 @@ function sayMoved(moved: Moved, isDryRun: boolean): string[] {
     ...(settings.length === 0
       ? ['The server has no settings of the extension']
       : [`The server's settings stay in force: ${settings.map(saySetting).join(', ')}`]),
+    ...(moved.library_loaded
+      ? [
+          'Its library is loaded until the server starts without it: take pg_background_queue out of shared_preload_libraries, keep the lines pg_background_queue.*',
+        ]
+      : []),
     ...(moved.lost_rights.length === 0
       ? []
-      : [`Roles that could enqueue need it granted: pgbq install ${grantFlags(moved.lost_rights)}`]),
+      : [
+          `Roles that could enqueue need it granted: pgbq install ${moved.lost_rights.map((role) => `--grant-enqueue ${shellWord(role)}`).join(' ')}`,
+        ]),
     ...(prunable.count === 0n
       ? []
       : [

@@ -70,6 +70,7 @@ describe('moving over', () => {
         owner: OWNER,
         time_zone: 'Europe/Berlin',
         settings: [],
+        library_loaded: false,
         lost_rights: [],
         prunable: { count: 2, days: 30 },
       },
@@ -292,16 +293,14 @@ describe('nothing is changed', () => {
     expect(await picture()).toEqual(before)
   })
 
-  test('while a worker of the extension lives, for its task may really run', async () => {
+  test('while a worker of the extension lives, which may run a task and take another', async () => {
     const worker = await db.session()
     await worker.query(`set application_name = 'pg_background_queue worker'`)
     const { pid } = await worker.one<{ pid: number }>('select pg_backend_pid() as pid')
     const { code, stderr } = await move('--owner', OWNER, '--stuck', 'pending')
     expect(code).toBe(1)
     expect(stderr).toMatch(
-      new RegExp(
-        `^Error: 1 task is in state running, and backend ${pid} of the extension lives\nTry this: wait for its end, `,
-      ),
+      new RegExp(`^Error: A worker of the extension lives: backend ${pid}\nTry this: wait for its end, `),
     )
     expect(await picture()).toEqual(before)
     await worker.close()
