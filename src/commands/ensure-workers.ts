@@ -7,6 +7,7 @@ import { parseCount } from '../engine/count.js'
 import { chosenUrl, resolveTarget } from '../engine/database/target.js'
 import { parseDuration } from '../engine/duration.js'
 import { defaultLogFile, ensureWorkers } from '../engine/ensure-workers.js'
+import { usageError } from '../engine/errors.js'
 import { type OwnCall, ownCall } from '../engine/schedule/own-call.js'
 import { toJson } from '../output/json.js'
 import { crontabLine } from '../output/schedule/crontab.js'
@@ -42,11 +43,10 @@ export default class EnsureWorkers extends BaseCommand {
     }),
     'print-crontab': Flags.boolean({
       description: 'print the line for a crontab',
-      exclusive: ['foreground'],
     }),
     'print-systemd': Flags.boolean({
       description: 'print a unit and a timer for systemd',
-      exclusive: ['print-crontab', 'log-file', 'foreground'],
+      exclusive: ['print-crontab'],
     }),
   }
 
@@ -86,13 +86,18 @@ export default class EnsureWorkers extends BaseCommand {
 
   private async printCrontab(flags: EnsureFlags): Promise<void> {
     const logFile = flags['log-file'] === undefined ? [] : ['--log-file', resolve(flags['log-file'])]
-    const call = await this.ownCall(flags, logFile)
+    const call = await this.ownCall(flags, [...logFile, ...(flags.foreground ? ['--foreground'] : [])])
     const line = crontabLine(call)
     this.print({ crontab: line }, line)
     this.notePassword(call)
   }
 
   private async printSystemd(flags: EnsureFlags): Promise<void> {
+    if (flags['log-file'] !== undefined)
+      throw usageError(
+        'USAGE',
+        'A unit of systemd writes to the journal, so --log-file has no meaning for it',
+      )
     const call = await this.ownCall(flags, ['--foreground'])
     const file = (await readConfigFile(flags.config))?.config
     const stopMs = parseDuration(String(file?.shutdown_timeout ?? '30s'), 'shutdown_timeout')

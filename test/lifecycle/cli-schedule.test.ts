@@ -138,6 +138,17 @@ describe('the unit for systemd', () => {
   })
 })
 
+test.each([
+  [['--print-systemd', '--log-file', 'x'], /^Error: A unit of systemd writes to the journal, /],
+  [['--print-systemd', '--print-crontab'], /^Error: /],
+  [['--print-crontab', '--idle-timeout', 'soon'], /^Error: Expected --idle-timeout /],
+  [['--print-crontab', '--config', '/nowhere'], /^Error: The configuration file "\/nowhere" does not exist/],
+])('refuses %j', async (args, message) => {
+  const { code, stdout, stderr } = await pgbq(['ensure-workers', ...args], { url: queue.db.url() })
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+  expect(stderr).toMatch(message)
+})
+
 test('two hosts that call in the same second get one supervisor each, and the task runs once', async (ctx) => {
   const tried = spawnSync('unshare', ['--uts', 'hostname', 'pgbq-a'], { encoding: 'utf8' })
   if (tried.status !== 0) ctx.skip(`no other host name is to be had: ${tried.error?.message ?? tried.stderr}`)

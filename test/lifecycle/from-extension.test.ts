@@ -1,9 +1,9 @@
-import { beforeAll, beforeEach, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
 import { schemaVersion } from '../../src/engine/migrator.js'
 import { pgbq } from '../support/cli.js'
 import { useDatabase } from '../support/database.js'
 import { ALICE, OWNER, withDatabase } from '../support/names.js'
-import { installStandIn } from '../support/stand-in.js'
+import { installStandIn, removeStandIn } from '../support/stand-in.js'
 import { waitFor } from '../support/wait.js'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -43,6 +43,7 @@ let refusal: string | undefined
 beforeAll(async () => {
   refusal = await installStandIn(db.admin)
 })
+afterAll(removeStandIn)
 
 beforeEach(async (ctx) => {
   if (refusal !== undefined) ctx.skip(refusal)

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database } from '../../src/engine/database/database.js'
 
@@ -36,7 +36,7 @@ select pg_extension_config_dump('pg_background_tasks', '');
 select pg_extension_config_dump('pg_background_tasks_id_seq', '');
 `
 
-/** Puts its files where the server finds extensions; gives the reason where that cannot be. */
+/** Puts its files where the server finds extensions, until the file's tests are over; else the reason why not. */
 export async function installStandIn(admin: Database): Promise<string | undefined> {
   const { setting } = await admin.one<{ setting: string }>(
     `select setting from pg_config where name = 'SHAREDIR'`,
@@ -44,12 +44,22 @@ export async function installStandIn(admin: Database): Promise<string | undefine
   const folder = join(setting, 'extension')
   if (!existsSync(join(folder, 'plpgsql.control')))
     return `the server's folder ${folder} is not on this machine`
-  try {
-    accessSync(folder, constants.W_OK)
-  } catch {
-    return `the server's folder ${folder} cannot be written`
+  const files = { 'pg_background_queue.control': CONTROL, 'pg_background_queue--1.0.sql': SCRIPT }
+  for (const [name, text] of Object.entries(files)) {
+    const path = join(folder, name)
+    if (existsSync(path) && readFileSync(path, 'utf8') !== text) return 'the server has the real extension'
+    try {
+      writeFileSync(path, text, { mode: 0o644 })
+    } catch {
+      return `the server's folder ${folder} cannot be written`
+    }
+    written.push(path)
   }
-  writeFileSync(join(folder, 'pg_background_queue.control'), CONTROL, { mode: 0o644 })
-  writeFileSync(join(folder, 'pg_background_queue--1.0.sql'), SCRIPT, { mode: 0o644 })
   return undefined
+}
+
+const written: string[] = []
+
+export function removeStandIn(): void {
+  for (const path of written) rmSync(path, { force: true })
 }
