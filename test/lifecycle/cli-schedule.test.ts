@@ -75,7 +75,7 @@ describe('the line for cron', () => {
     const id = await queue.enqueue('select 1')
     expect(await asCron(printed.stdout.trimEnd(), folder)).toEqual({ code: 0, stdout: '', stderr: '' })
     await queue.reaches(id, 'finished')
-    expect(readFileSync(join(odd, 'the log'), 'utf8')).toContain('ready: 2 slots')
+    await waitFor('its log', () => readFileSync(join(odd, 'the log'), 'utf8').includes('ready: 2 slots'))
   })
 
   test('mails what is wrong', async () => {
