@@ -2,7 +2,7 @@
 -- rows are taken over; :"schema" is the queue's new one.
 
 -- name: extension
--- the C extension: version, schema, owner, its table, its type, the rows the table has room for, and what it should not have
+-- the C extension: version, schema, owner, its table and what hangs on that: type, sequence, columns, triggers of others and its own
 select e.extversion as version, n.nspname as schema, pg_get_userbyid(e.extowner) as owner, current_user as "current",
   (select r.rolsuper from pg_roles r where r.rolname = current_user) as is_super,
   (select c.oid::regclass::text from pg_class c where c.oid = d.objid) as "table",
@@ -12,7 +12,10 @@ select e.extversion as version, n.nspname as schema, pg_get_userbyid(e.extowner)
      and m.objid = s.objid and m.refclassid = 'pg_extension'::regclass and m.refobjid = e.oid
      where s.classid = 'pg_class'::regclass and s.refclassid = 'pg_class'::regclass and s.refobjid = d.objid and s.deptype = 'a') as sequences,
   array(select a.attname::text from pg_attribute a where a.attrelid = d.objid and a.attnum > 0 and not a.attisdropped) as columns,
-  array(select g.tgname::text from pg_trigger g where g.tgrelid = d.objid and not g.tgisinternal) as triggers
+  array(select g.tgname::text from pg_trigger g where g.tgrelid = d.objid and not g.tgisinternal and not exists (
+     select from pg_depend m where m.classid = 'pg_proc'::regclass and m.objid = g.tgfoid and m.refobjid = e.oid)) as triggers,
+  array(select quote_ident(g.tgname) from pg_trigger g join pg_depend m on m.classid = 'pg_proc'::regclass and m.objid = g.tgfoid
+     and m.refclassid = 'pg_extension'::regclass and m.refobjid = e.oid where g.tgrelid = d.objid and not g.tgisinternal) as own_triggers
 from pg_extension e join pg_namespace n on n.oid = e.extnamespace
 left join pg_depend d on d.classid = 'pg_class'::regclass and d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid
   and d.deptype = 'e' and d.objid in (select c.oid from pg_class c where c.relname = 'pg_background_tasks' and c.relkind = 'r')

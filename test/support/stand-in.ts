@@ -4,7 +4,7 @@ import type { Database } from '../../src/engine/database/database.js'
 
 /**
  * The real C extension cannot be had here. This one has its name, and the table, type and functions that its
- * documentation describes; its functions only add rows.
+ * documentation describes; its functions only add rows. A trigger and a view stand for what it may have beside that.
  */
 const CONTROL = `comment = 'stand-in for tests of moving over'
 default_version = '1.0'
@@ -29,6 +29,9 @@ create index on pg_background_tasks (topic);
 create index on pg_background_tasks (joined_at);
 create function pg_background_enqueue(sql text, topic text default null) returns bigint language sql as
   'insert into @extschema@.pg_background_tasks (sql_statement, topic) values ($1, $2) returning id';
+create function pg_background_queue_joined() returns trigger language plpgsql as 'begin return null; end';
+create trigger joined after insert on pg_background_tasks execute function pg_background_queue_joined();
+create view pg_background_queue_waiting as select * from pg_background_tasks where state = 'pending';
 create function pg_background_queue_ensure_workers() returns void language sql as '';
 create function pg_background_queue_active_workers_count() returns integer language sql as 'select 0';
 create function pg_background_queue_calibrate_workers_count() returns integer language sql as 'select 0';

@@ -23,7 +23,9 @@ export interface Extension extends Row {
   type: string | null
   sequences: string[]
   columns: string[]
+  /** of others, then those that call a function of the extension */
   triggers: string[]
+  own_triggers: string[]
 }
 
 /** Errors: NO_EXTENSION, UNKNOWN_LAYOUT. */
@@ -43,7 +45,7 @@ export async function readExtension(database: Database): Promise<Extension> {
   ]
   if (odd.length === 0) return extension
   throw new QueueError('UNKNOWN_LAYOUT', `The extension's table is not as documented: ${odd.join(', ')}`, {
-    hint: 'drop what was added to it',
+    hint: 'drop what was added to it, and keep a copy of what is needed',
   })
 }
 
@@ -80,8 +82,10 @@ export async function refuseDependents(database: Database, extension: Extension)
   await database.query('rollback to savepoint dependents')
 }
 
-/** Table, type and sequence stay when the extension goes. */
-export async function detach(database: Database, { table, type, sequences }: Extension): Promise<void> {
+/** Table, type and sequence stay when the extension goes, its triggers do not. */
+export async function detach(database: Database, extension: Extension): Promise<void> {
+  const { table, type, sequences, own_triggers } = extension
+  for (const name of own_triggers) await database.query(`drop trigger ${name} on ${table}`)
   const members = [`table ${table}`, `type ${type}`, ...sequences.map((name) => `sequence ${name}`)]
   for (const member of members) await database.query(`alter extension ${EXTENSION} drop ${member}`)
 }
