@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../base-command.js'
 import { install } from '../engine/migrator.js'
+import { sayInstall } from '../output/install-text.js'
 
 export default class Install extends BaseCommand {
   static override summary = 'bring the queue in the database to this version'
@@ -11,8 +12,25 @@ export default class Install extends BaseCommand {
     '<%= config.bin %> <%= command.id %> --schema jobs',
     '<%= config.bin %> <%= command.id %> --grant-enqueue app --grant-enqueue reports',
     '<%= config.bin %> <%= command.id %> --dry-run',
+    '<%= config.bin %> <%= command.id %> --from-extension --owner app --stuck failed --dry-run',
   ]
   static override flags = {
+    'from-extension': Flags.boolean({
+      description: 'take tasks and settings over from the C extension pg_background_queue, and drop it',
+    }),
+    stuck: Flags.string({
+      description: 'with --from-extension: what becomes of tasks in state running',
+      options: ['pending', 'failed'],
+      dependsOn: ['from-extension'],
+    }),
+    owner: Flags.string({
+      description: 'with --from-extension: the role that shall own the queue and run the tasks that wait',
+      dependsOn: ['from-extension'],
+    }),
+    'time-zone': Flags.string({
+      description: "with --from-extension: the time zone of its instants (default: this role's)",
+      dependsOn: ['from-extension'],
+    }),
     'dry-run': Flags.boolean({ description: 'say what would be done, change nothing' }),
     'grant-enqueue': Flags.string({
       description: 'let this role enqueue and run its own tasks',
@@ -34,17 +52,14 @@ export default class Install extends BaseCommand {
       isDryRun: flags['dry-run'],
       grantEnqueue: flags['grant-enqueue'] ?? [],
       revokeEnqueue: flags['revoke-enqueue'] ?? [],
+      fromExtension: flags['from-extension']
+        ? {
+            stuck: flags.stuck as 'pending' | 'failed' | undefined,
+            owner: flags.owner,
+            timeZone: flags['time-zone'],
+          }
+        : undefined,
     })
-    const steps = report.applied.length > 0 ? `: ${report.applied.join(', ')}` : ''
-    const change =
-      report.from === null
-        ? `The queue is installed in schema "${report.schema}", version ${report.to}${steps}`
-        : `The queue in schema "${report.schema}" is at version ${report.to}${report.from === report.to ? '' : `, before ${report.from}${steps}`}`
-    this.print(
-      report,
-      flags['dry-run']
-        ? `Nothing was changed. ${change}`.replace('is installed', 'would be installed')
-        : change,
-    )
+    this.print(report, sayInstall(report, flags['dry-run']))
   }
 }

@@ -22,6 +22,8 @@ export interface EnsureOptions {
   program: string
   workArguments: string[]
   logFile: string
+  /** the caller becomes the supervisor that is missing */
+  isForeground?: boolean
   /** how long another call on this host may take; default 20 s */
   turnWithinMs?: number
 }
@@ -42,7 +44,7 @@ export async function ensureWorkers(database: Database, options: EnsureOptions):
     const report = await rescueAndCount(database)
     await database.query(`select pg_notify('background_queue', 'due')`)
     if (report.due === 0n || (await isSupervised(database))) return { ...report, started: 0 }
-    await start(database, options)
+    if (!options.isForeground) await start(database, options)
     return { ...report, started: 1 }
   } finally {
     if (isOurTurn) await database.query('select pg_advisory_unlock(hashtext($1))', lock)

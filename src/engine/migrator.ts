@@ -1,8 +1,11 @@
-import type { Database, Row } from './database/database.js'
+import type { Database } from './database/database.js'
 import { notInstalled } from './database/errors.js'
 import { describeTarget } from './database/target.js'
 import { QueueError } from './errors.js'
+import { detachExtension, type FromExtensionOptions } from './from-extension/detach.js'
+import { type Moved, moveTasks } from './from-extension/move.js'
 import { keepOthersOut, LOCK_TIMEOUT_MS, patiently } from './install-locks.js'
+import { explain, type Installation, queuePresent, refuseServer } from './install-refusals.js'
 import { replaceFunctions } from './replace-functions.js'
 import { inSchema, type Migration, namedQuery, readMigrations } from './sql-files.js'
 
@@ -12,6 +15,8 @@ export interface InstallOptions {
   isDryRun?: boolean
   grantEnqueue?: string[]
   revokeEnqueue?: string[]
+  /** takes over from the C extension, which has to be there */
+  fromExtension?: FromExtensionOptions | undefined
   /** default 20 s */
   patienceMs?: number
   /** for tests of upgrades: stop at this version */
@@ -24,15 +29,8 @@ export interface InstallReport {
   from: number | null
   to: number
   applied: string[]
-}
-
-interface Installation extends Row {
-  extension: string | null
-  installed: boolean
-  database: string
-  role: string
-  server_version: number
-  in_recovery: boolean
+  /** what was taken over from the C extension */
+  moved?: Moved
 }
 
 /** The version of the schema that this program brings. */
@@ -55,11 +53,14 @@ export class NewerSchemaError extends QueueError {
  * Errors: EXTENSION_PRESENT, NEWER_SCHEMA, OTHER_SCHEMA, SERVER_TOO_OLD, READ_ONLY, NOT_ALLOWED.
  */
 export async function install(database: Database, options: InstallOptions = {}): Promise<InstallReport> {
-  refuseServer(await database.one<Installation>(namedQuery('installation')))
+  refuseServer(
+    await database.one<Installation>(namedQuery('installation')),
+    options.fromExtension !== undefined,
+  )
   try {
     return await patiently(() => attempt(database, options), options.patienceMs)
   } catch (error) {
-    throw explain(error, database)
+    throw explain(error, database, options.fromExtension?.owner)
   }
 }
 
@@ -82,7 +83,9 @@ async function attempt(database: Database, options: InstallOptions): Promise<Ins
 
 async function migrate(database: Database, options: InstallOptions): Promise<InstallReport> {
   const before = await installedVersion(database)
-  const schema = chooseSchema(before?.schema, options.schema)
+  if (before && options.fromExtension) throw queuePresent(before.schema)
+  const moving = options.fromExtension && (await detachExtension(database, options.fromExtension))
+  const schema = chooseSchema(before?.schema, options.schema ?? moving?.schema)
   const migrations = readMigrations().filter(
     (m) => m.version <= (options.toVersion ?? Number.POSITIVE_INFINITY),
   )
@@ -97,7 +100,14 @@ async function migrate(database: Database, options: InstallOptions): Promise<Ins
   await database.query('select background_queue.sync_lanes()')
   await changeRights(database, options)
   await database.query(`select pg_notify('background_queue', 'installed')`)
-  return { schema, from: before?.version ?? null, to, applied: missing.map((m) => m.name) }
+  const moved = moving && (await moveTasks(database, moving, schema))
+  return {
+    schema,
+    from: before?.version ?? null,
+    to,
+    applied: missing.map((m) => m.name),
+    ...(moved && { moved }),
+  }
 }
 
 async function apply(database: Database, migration: Migration, schema: string): Promise<void> {
@@ -197,49 +207,4 @@ function chooseSchema(installed: string | undefined, wanted: string | undefined)
     )
   }
   return installed ?? wanted ?? 'public'
-}
-
-function refuseServer(installation: Installation): void {
-  if (installation.server_version < 130000) {
-    throw new QueueError('SERVER_TOO_OLD', 'The server is older than PostgreSQL 13', {
-      hint: 'upgrade the server',
-    })
-  }
-  if (installation.in_recovery) {
-    throw new QueueError(
-      'READ_ONLY',
-      `The server of database "${installation.database}" is a read-only standby`,
-      {
-        hint: 'connect to the primary server',
-      },
-    )
-  }
-  if (installation.extension !== null) {
-    throw new QueueError(
-      'EXTENSION_PRESENT',
-      `The C extension pg_background_queue ${installation.extension} is in database "${installation.database}"`,
-      { hint: 'psql -c "DROP EXTENSION pg_background_queue" (it deletes its tasks), then pgbq install' },
-    )
-  }
-}
-
-function explain(error: unknown, database: Database): unknown {
-  const { code, message } = error as { code?: string; message: string }
-  if (code === '42501') {
-    return new QueueError(
-      'NOT_ALLOWED',
-      `The role "${database.target.config.user}" may not install the queue: ${message}`,
-      {
-        cause: error,
-        hint: 'install as the owner of the database',
-      },
-    )
-  }
-  if (code === '55P03') {
-    return new QueueError('LOCKED', 'Another session held a lock on the queue for 20 s', {
-      cause: error,
-      hint: 'end long transactions on the queue, then: pgbq install',
-    })
-  }
-  return error
 }

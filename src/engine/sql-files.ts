@@ -48,10 +48,10 @@ export function inSchema(text: string, schema: string): string {
 
 let queries: Map<string, string> | undefined
 
-/** The query of that name in sql/queries.sql or sql/doctor.sql. */
+/** The query of that name in sql/queries.sql, sql/doctor.sql or sql/from-extension.sql. */
 export function namedQuery(name: string): string {
   queries ??= new Map(
-    ['queries.sql', 'doctor.sql']
+    ['queries.sql', 'doctor.sql', 'from-extension.sql']
       .map((file) => readFileSync(new URL(file, SQL_FOLDER), 'utf8'))
       .join('\n')
       .split(/^-- name: /m)
