@@ -81,6 +81,7 @@ export async function execute(session: WorkerSession, claim: Claim): Promise<Sta
 }
 
 async function renew(session: WorkerSession, claim: Claim): Promise<void> {
+  session.notices.again()
   await session.clean()
   await session.become(claim.role)
 }
@@ -101,6 +102,7 @@ async function repeat<T>(session: WorkerSession, run: (isAgain: boolean) => Prom
 }
 
 async function commitWith(session: WorkerSession, text: string, values: unknown[]): Promise<void> {
+  await session.notices.settle()
   try {
     await ours(session.commitWith(text, values))
   } catch (error) {
@@ -147,7 +149,9 @@ async function runSeveral(session: WorkerSession, claim: Claim): Promise<Stateme
   let result: StatementResult = { tag: null, rows: null }
   for (const [index, statement] of statements.entries()) {
     const isLast = index === statements.length - 1
+    session.notices.statement = index + 1
     result = await located(statement, isLast ? session.runLast(statement.text) : session.run(statement.text))
+    session.notices.result(result)
   }
   return result
 }
@@ -174,9 +178,11 @@ async function runOutside(session: WorkerSession, claim: Claim): Promise<Stateme
   for (const [index, statement] of statements.entries()) {
     if (index < first) continue
     const isLast = index === statements.length - 1
+    if (statements.length > 1) session.notices.statement = index + 1
     const record: Recorder = (r) =>
       isLast ? [FINISH, [claim.id, claim.token, r.rows, r.tag]] : [STEP, [claim.id, claim.token, index + 1]]
     result = await located(statement, runRecorded(session, claim, statement, record))
+    if (statements.length > 1) session.notices.result(result)
   }
   if (first >= statements.length) await ours(persist(session, FINISH, [claim.id, claim.token, null, null]))
   return result
@@ -223,6 +229,7 @@ async function runRecorded(
     await session.rollback()
     throw transactionControl(result.tag ?? '')
   }
+  await session.notices.settle()
   await ours(persist(session, ...record(result)))
   return result
 }
