@@ -2,7 +2,7 @@ import type { LogLine } from '../engine/log.js'
 import chalk, { colorState } from './color.js'
 import { plain, plainTopic } from './plain.js'
 
-const WIDEST_KIND = 7
+const WIDEST_KIND = 8
 
 /** Words lines of a log, one after the other, for it tells where lines were left out between two. */
 export class LogWriter {

@@ -4,7 +4,11 @@ import { isDiscarding } from './statement.js'
 
 /** DataRow, CopyData and NoticeResponse: https://www.postgresql.org/docs/current/protocol-message-formats.html */
 const NOTICE = 0x4e
-const LARGE_BYTES: Record<number, number> = { 0x44: 65_536, 0x64: 65_536, [NOTICE]: 16_777_216 }
+const LARGE_BYTES = new Map([
+  [0x44, 65_536],
+  [0x64, 65_536],
+  [NOTICE, 16_777_216],
+])
 const HEADER_BYTES = 5
 
 /**
@@ -45,7 +49,7 @@ export class RowFilter {
       if (this.remaining === 0) {
         if (bytes.length - at < HEADER_BYTES) break
         const length = bytes.readInt32BE(at + 1) + 1
-        if (length > (LARGE_BYTES[bytes[at]!] ?? Number.POSITIVE_INFINITY)) {
+        if (length > (LARGE_BYTES.get(bytes[at]!) ?? Number.POSITIVE_INFINITY)) {
           // what comes before tells `pg` whose row this is
           if (at > from) this.pass(bytes.subarray(from, at))
           from = at

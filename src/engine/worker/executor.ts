@@ -208,6 +208,7 @@ async function runRecorded(
   statement: Statement,
   record: Recorder,
 ): Promise<StatementResult> {
+  const { mark } = session.notices
   const isBare = runsOutsideTransaction(statement) || (claim.mode === 'autocommit' && mayCommit(statement))
   if (!isBare) {
     try {
@@ -222,6 +223,7 @@ async function runRecorded(
       if (session.isInTransaction) await session.rollback()
       const isCommit = isRefusedCommit(error as ServerError) && mayCommit(statement)
       if (!isCommit && !isRefusedInTransaction(error as ServerError, isReindex(statement))) throw error
+      session.notices.again(mark)
     }
   }
   const result = await session.run(statement.text)

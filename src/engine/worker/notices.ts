@@ -52,7 +52,6 @@ export class Notices {
 
   add({ severity, code, message, detail, hint }: Notice): void {
     if (this.task === undefined) return
-    this.hasNotice = true
     this.push({
       severity: severityOf(severity, code),
       code,
@@ -70,17 +69,28 @@ export class Notices {
   }
 
   private push(line: Omit<LogLine, 'seq' | 'at' | 'statement'>): void {
-    const whole = { ...line, seq: ++this.seq, at: Date.now(), statement: this.statement }
-    if (this.first.length < KEPT_AT_EACH_END) this.first.push(whole)
-    else this.last.push(whole)
+    this.keep({ ...line, seq: ++this.seq, at: Date.now(), statement: this.statement })
+  }
+
+  private keep(line: LogLine): void {
+    this.hasNotice ||= line.severity !== 'RESULT'
+    if (this.first.length < KEPT_AT_EACH_END) this.first.push(line)
+    else this.last.push(line)
     if (this.last.length >= 2 * KEPT_AT_EACH_END) this.last.splice(0, KEPT_AT_EACH_END)
   }
 
-  /** The statements were rolled back and run again: what was not sent yet has not been said. */
-  again(): void {
-    this.take()
-    this.seq = this.sent
-    if (this.sent > 0) this.add({ severity: 'INFO', message: 'The task was rolled back and begins again' })
+  /** How much was said so far. */
+  get mark(): number {
+    return this.seq
+  }
+
+  /** What ran since was rolled back and runs again: what was not sent yet has not been said. */
+  again(mark = 0): void {
+    const kept = this.take().filter(({ seq }) => seq <= mark)
+    this.seq = Math.max(mark, this.sent)
+    for (const line of kept) this.keep(line)
+    if (this.sent > mark)
+      this.add({ severity: 'INFO', message: 'What ran so far was rolled back, and runs again' })
   }
 
   /** Before a run's end is written: waits a moment until its lines are kept. Nothing to wait for without notices. */
