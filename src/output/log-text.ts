@@ -34,9 +34,10 @@ export class LogWriter {
     const before = this.last.get(line.task_id)
     if (!before && this.last.size >= 1000) this.last.delete(this.last.keys().next().value!)
     this.last.set(line.task_id, line)
-    // of what was said before the first line shown, nothing is known to be left out
-    if (!before || before.attempt !== line.attempt || line.seq <= before.seq!) return undefined
-    const count = line.seq - before.seq! - 1
+    // what other tasks said before the first line shown was not asked for
+    if (!before && !this.isOfOneTask) return undefined
+    const isSameRun = before?.attempt === line.attempt && line.seq > before.seq!
+    const count = line.seq - 1 - (isSameRun ? before.seq! : 0)
     return count > 0
       ? `… ${count.toLocaleString('en')} ${count === 1 ? 'line' : 'lines'} left out`
       : undefined

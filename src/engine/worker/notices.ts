@@ -89,6 +89,7 @@ export class Notices {
     const kept = this.take().filter(({ seq }) => seq <= mark)
     this.seq = Math.max(mark, this.sent)
     for (const line of kept) this.keep(line)
+    if (kept.length > 0) this.schedule(SOON_MS)
     if (this.sent > mark)
       this.add({ severity: 'INFO', message: 'What ran so far was rolled back, and runs again' })
   }
