@@ -7,6 +7,8 @@ import { SETTINGS } from './control.js'
 
 const NOTE = 'select background_queue.note($1)'
 const LINES_AT_ONCE = 500
+/** Lines that no run waits for are gathered for so long: a write for each task would cost as much as the task. */
+const GATHER_MS = 100
 /** What ends of runs bring is waited for by nobody: beyond this, the oldest go. */
 const MOST_WAITING = 10_000
 /** After a failure, for so long nothing is kept. */
@@ -35,6 +37,7 @@ export class LogKeeper {
   private writing: Promise<void> | undefined
   private pausedUntil = 0
   private isBroken = false
+  private gatherTimer: NodeJS.Timeout | undefined
   private idleTimer: NodeJS.Timeout | undefined
 
   constructor(target: ConnectionTarget, emit: Emit) {
@@ -46,14 +49,27 @@ export class LogKeeper {
   keep({ id, attempt }: RunningTask, lines: LogLine[], onDone?: () => void): void {
     for (const line of lines) this.lines.push({ ...line, taskId: id, attempt })
     if (this.lines.length > MOST_WAITING) this.lines.splice(0, this.lines.length - MOST_WAITING)
-    if (onDone) this.answers.push(onDone)
+    if (!onDone) return this.startSoon()
+    this.answers.push(onDone)
+    this.start()
+  }
+
+  private startSoon(): void {
+    if (this.writing === undefined) this.gatherTimer ??= setTimeout(() => this.start(), GATHER_MS)
+  }
+
+  private start(): void {
+    clearTimeout(this.gatherTimer)
+    this.gatherTimer = undefined
     this.writing ??= this.write().finally(() => {
       this.writing = undefined
+      if (this.lines.length > 0) this.startSoon()
     })
   }
 
   /** Writes what is left, as long as that takes no time. */
   async close(): Promise<void> {
+    if (this.lines.length > 0) this.start()
     clearTimeout(this.idleTimer)
     let timer: NodeJS.Timeout | undefined
     const tooLate = new Promise<void>((resolve) => {
@@ -61,20 +77,22 @@ export class LogKeeper {
     })
     await Promise.race([this.writing, tooLate])
     clearTimeout(timer)
+    clearTimeout(this.gatherTimer)
     await this.disconnect(this.writing !== undefined)
   }
 
   private async write(): Promise<void> {
     clearTimeout(this.idleTimer)
-    while (this.lines.length > 0 || this.answers.length > 0) {
+    do {
       const answers = this.answers.splice(0)
+      const lines = this.lines.splice(0)
       try {
-        while (this.lines.length > 0) await this.writeBatch(this.lines.splice(0, LINES_AT_ONCE))
+        while (lines.length > 0) await this.writeBatch(lines.splice(0, LINES_AT_ONCE))
       } catch (error) {
         await this.giveUp(error as Error)
       }
       for (const answer of answers) answer()
-    }
+    } while (this.answers.length > 0)
     this.idleTimer = setTimeout(() => void this.disconnect(), IDLE_MS).unref()
   }
 
