@@ -49,9 +49,9 @@ export class LogKeeper {
   keep({ id, attempt }: RunningTask, lines: LogLine[], onDone?: () => void): void {
     for (const line of lines) this.lines.push({ ...line, taskId: id, attempt })
     if (this.lines.length > MOST_WAITING) this.lines.splice(0, this.lines.length - MOST_WAITING)
-    if (!onDone) return this.startSoon()
-    this.answers.push(onDone)
-    this.start()
+    if (onDone) this.answers.push(onDone)
+    if (onDone) this.start()
+    else this.startSoon()
   }
 
   private startSoon(): void {
