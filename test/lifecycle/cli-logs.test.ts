@@ -169,7 +169,9 @@ test('where notices cannot be written, they are lost and the tasks unharmed', as
   try {
     const id = await queue.enqueue(raise(`raise notice 'lost';`))
     await queue.reaches(id, 'finished')
-    await work.event((e) => e.event === 'warning' && /^Notices of tasks are not kept for now: /.test(e.message))
+    await work.event(
+      (e) => e.event === 'warning' && /^Notices of tasks are not kept for now: /.test(e.message),
+    )
   } finally {
     await queue.db.owner.query('alter function background_queue.note_gone(jsonb) rename to note')
   }

@@ -50,33 +50,34 @@ export class Notices {
     this.statement = undefined
   }
 
+  /** Cheap, for there may be a million: a line is made, and its timer is set by the first. */
   add({ severity, code, message, detail, hint }: Notice): void {
     if (this.task === undefined) return
-    this.push({
+    const isFirst = !this.hasNotice
+    this.keep({
+      seq: ++this.seq,
+      at: Date.now(),
       severity: severityOf(severity, code),
       code,
       message: shorten(message) ?? '',
       detail: shorten(detail),
       hint: shorten(hint),
+      statement: this.statement,
     })
-    this.schedule(SOON_MS)
+    if (isFirst) this.schedule(SOON_MS)
   }
 
   /** How one statement of several ended. */
   result({ tag, rows }: StatementResult): void {
-    this.push({ severity: 'RESULT', message: tag ?? '', rows })
+    const { statement } = this
+    this.keep({ seq: ++this.seq, at: Date.now(), severity: 'RESULT', message: tag ?? '', rows, statement })
     this.schedule(RESULTS_AFTER_MS)
-  }
-
-  private push(line: Omit<LogLine, 'seq' | 'at' | 'statement'>): void {
-    this.keep({ ...line, seq: ++this.seq, at: Date.now(), statement: this.statement })
   }
 
   private keep(line: LogLine): void {
     this.hasNotice ||= line.severity !== 'RESULT'
     if (this.first.length < KEPT_AT_EACH_END) this.first.push(line)
-    else this.last.push(line)
-    if (this.last.length >= 2 * KEPT_AT_EACH_END) this.last.splice(0, KEPT_AT_EACH_END)
+    else if (this.last.push(line) >= 2 * KEPT_AT_EACH_END) this.last.splice(0, KEPT_AT_EACH_END)
   }
 
   /** How much was said so far. */
