@@ -7,7 +7,9 @@ import { plain, plainTopic } from './plain.js'
 
 /**
  * Prints events: JSON lines on stdout for machines, words on stderr for people. Never a task's SQL. A detached
- * supervisor (PGBQ_LOG_FILE) writes both to its log file.
+ * supervisor (PGBQ_LOG_FILE) writes both to its log file. Not a library: pino, the one that is kept, brings 28 packages
+ * and 20 ms, or 33 with what words its lines for people; the words, the names of the JSON and the cap of the file would
+ * still be ours to write.
  */
 export function eventPrinter(format: 'text' | 'json'): Emit {
   const file = process.env.PGBQ_LOG_FILE

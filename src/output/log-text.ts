@@ -22,11 +22,11 @@ export class LogWriter {
     return `${left}${head}${indented(text(line))}`
   }
 
-  /** As psql shows it, for whoever waits for one task. */
+  /** As psql shows it, for whoever waits for one task; without colours, for stderr may be a file. */
   short(line: LogLine): string {
     const gap = this.gapBefore(line)
-    const words = line.kind === 'RESULT' ? text(line) : `${kind(line).trimEnd()}: ${text(line)}`
-    return gap === undefined ? words : `${chalk.dim(gap)}\n${words}`
+    const words = line.kind === 'RESULT' ? text(line) : `${plain(line.kind)}: ${text(line)}`
+    return gap === undefined ? words : `${gap}\n${words}`
   }
 
   private gapBefore(line: LogLine): string | undefined {
