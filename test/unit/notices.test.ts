@@ -32,7 +32,7 @@ test('sends a notice soon, while the task runs', async () => {
   notice('a')
   notice('b')
   expect(sent).toEqual([])
-  await vi.advanceTimersByTimeAsync(30)
+  await vi.advanceTimersByTimeAsync(60)
   expect(sent.map(messages)).toEqual([['a', 'b']])
 })
 
@@ -90,9 +90,11 @@ test('results of statements go out with the end, unless the task goes on for lon
 
 test('what was rolled back and runs again is said once, or it is said that it was', async () => {
   notice('unsent')
+  notices.hold()
+  await vi.advanceTimersByTimeAsync(1000)
   notices.again()
   notice('sent')
-  await vi.advanceTimersByTimeAsync(30)
+  await vi.advanceTimersByTimeAsync(60)
   notices.noted()
   notices.again()
   notice('again')
@@ -106,7 +108,7 @@ test('what an earlier statement said stays, when a later one runs again', async 
   const { mark } = notices
   notice('second statement')
   notices.again(mark)
-  await vi.advanceTimersByTimeAsync(30)
+  await vi.advanceTimersByTimeAsync(60)
   expect(sent.map(messages)).toEqual([['first statement']])
 })
 

@@ -73,6 +73,7 @@ export async function execute(session: WorkerSession, claim: Claim): Promise<Sta
     })
   } catch (error) {
     if (session.database.lost) throw error
+    session.notices.hold()
     if (session.isInTransaction) await session.rollback()
     if (claim.mode !== 'auto' || !(await mustRunOutside(error as ServerError, claim))) throw error
     await ours(renew(session, claim))
@@ -102,7 +103,6 @@ async function repeat<T>(session: WorkerSession, run: (isAgain: boolean) => Prom
 }
 
 async function commitWith(session: WorkerSession, text: string, values: unknown[]): Promise<void> {
-  await session.notices.settle()
   try {
     await ours(session.commitWith(text, values))
   } catch (error) {
@@ -135,6 +135,7 @@ async function runInside(session: WorkerSession, claim: Claim): Promise<Statemen
     await ours(session.begin(claim.isolation))
     result = await runSeveral(session, claim)
   }
+  await session.notices.settle()
   if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
     throw transactionControl(result.tag ?? '')
   await commitWith(session, FINISH, [claim.id, claim.token, result.rows, result.tag])
@@ -215,11 +216,13 @@ async function runRecorded(
       return await repeat(session, async () => {
         await ours(session.begin(claim.isolation))
         const result = await session.runLast(statement.text)
+        await session.notices.settle()
         if (!session.isInTransaction) throw transactionControl(result.tag ?? '')
         await commitWith(session, ...record(result))
         return result
       })
     } catch (error) {
+      session.notices.hold()
       if (session.isInTransaction) await session.rollback()
       const isCommit = isRefusedCommit(error as ServerError) && mayCommit(statement)
       if (!isCommit && !isRefusedInTransaction(error as ServerError, isReindex(statement))) throw error

@@ -6,7 +6,7 @@ const LONGEST_TEXT = 16_000
 /** Lines that wait to be sent: the first and the last of them are kept. */
 const KEPT_AT_EACH_END = 100
 /** A line goes out this soon; a flood of them in batches, each once the one before is kept. */
-const SOON_MS = 20
+const SOON_MS = 50
 const FLOOD_EVERY_MS = 200
 /** Results alone can wait: most tasks are over before, and their results go out with their end. */
 const RESULTS_AFTER_MS = 1000
@@ -83,6 +83,11 @@ export class Notices {
   /** How much was said so far. */
   get mark(): number {
     return this.seq
+  }
+
+  /** A statement failed: whether it runs again is to be known before more is sent. */
+  hold(): void {
+    this.cancelTimer()
   }
 
   /** What ran since was rolled back and runs again: what was not sent yet has not been said. */
