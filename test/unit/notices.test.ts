@@ -1,8 +1,8 @@
 import { beforeEach, expect, test, vi } from 'vitest'
-import type { FromWorker, LogLine } from '../../src/engine/worker/ipc.js'
+import type { FromWorker, LogLine, RunningTask } from '../../src/engine/worker/ipc.js'
 import { Notices } from '../../src/engine/worker/notices.js'
 
-const task = { id: 7n, token: 't', topic: null, attempt: 1, timeoutInSec: null }
+const task = { id: 7n, attempt: 1 } as RunningTask
 
 let notices: Notices
 let sent: LogLine[][]
