@@ -175,6 +175,36 @@ where attrelid = ':"schema".pg_background_tasks'::regclass and attnum > 0 and no
 select id, outcome, started_at, ended_at, sqlstate, message, detail, hint, context, position, host, worker_pid, backend_pid
 from background_queue.attempts where task_id = $1 order by id;
 
+-- name: log_lines
+-- What tasks said and how their attempts ended, in order: of one task $1 or null, of topics $2 or null ('' is no topic),
+-- at most $3 seconds old or null, the newest $4; notices behind $5, attempts behind $6. Of a topic, among the newest
+-- 100,000 of each.
+with said as (
+  select n.* from (select * from background_queue.notices n where ($1::bigint is null or n.task_id = $1) and n.id > $5
+    order by n.id desc limit case when $2::text[] is null then $4::integer else 100000 end) n),
+ended as (
+  select a.* from (select * from background_queue.attempts a where ($1::bigint is null or a.task_id = $1) and a.id > $6
+    order by a.id desc limit case when $2::text[] is null then $4::integer else 100000 end) a),
+lines as (
+  select 'notice' as source, id, task_id, attempt, seq, at, severity as kind, code as sqlstate, message, detail, hint,
+    statement, rows, max(at) over (order by id) as place from said
+  union all
+  select 'attempt', id, task_id, null, null, ended_at, outcome, sqlstate, message, detail, hint, null, null,
+    max(ended_at) over (order by id) from ended)
+select * from (
+  select l.source, l.id, l.task_id, t.topic, l.attempt, l.seq, l.at, l.kind, l.sqlstate, l.message, l.detail, l.hint,
+    l.statement, l.rows, l.place
+  from lines l join :"schema".pg_background_tasks t on t.id = l.task_id
+  where ($2::text[] is null or coalesce(t.topic, '') = any ($2))
+    and ($3::double precision is null or l.at >= clock_timestamp() - $3 * interval '1 second')
+  order by l.place desc, l.source, l.id desc limit $4) newest
+order by place, source desc, id;
+
+-- name: log_marks
+-- where those who follow begin: the last notice, and the last attempts, whose ids may be seen out of their order
+select coalesce((select max(id) from background_queue.notices), 0) as notice,
+  array(select id from background_queue.attempts order by id desc limit 100) as attempts;
+
 -- name: settings
 -- every parameter in force for the queue and for each topic that has its own
 select v.lane, v.name, v.value, v.source from background_queue.effective_values() v

@@ -265,15 +265,17 @@ begin
       and l.backend_started_at = v_worker.backend_started_at and l.server_started_at = v_worker.server_started_at);
 end $$;
 
--- A task deleted or truncated takes its attempts with it.
+-- A task deleted or truncated takes its attempts and notices with it.
 create or replace function background_queue.forget_attempts() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_op = 'TRUNCATE' then
     delete from background_queue.attempts;
+    delete from background_queue.notices;
     delete from background_queue.cancel_requests;
   else
     delete from background_queue.attempts a using gone where a.task_id = gone.id;
+    delete from background_queue.notices n using gone where n.task_id = gone.id;
   end if;
   return null;
 end $$;

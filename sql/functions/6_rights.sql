@@ -18,6 +18,7 @@ set search_path = pg_catalog, pg_temp as $$
     ('table', 'background_queue.questions', 'insert', '{task_id}'),
     ('table', 'background_queue.questions', 'select', '{facts}'),
     ('table', 'background_queue.attempts', 'select', null),
+    ('table', 'background_queue.notices', 'select', null),
     ('table', 'background_queue.installed', 'select', null),
     ('table', ':"schema".pg_background_tasks', 'select', null),
     ('routine', ':"schema".pg_background_enqueue(text, text)', 'execute', null),
@@ -159,10 +160,12 @@ set search_path = pg_catalog, pg_temp as $$
   select p.polrelid::regclass::text, null, null, format('the policy %I is not the queue''s', p.polname) from pg_policy p
   where (p.polrelid = ':"schema".pg_background_tasks'::regclass and p.polname <> 'own_tasks')
     or (p.polrelid = 'background_queue.attempts'::regclass and p.polname <> 'own_attempts')
+    or (p.polrelid = 'background_queue.notices'::regclass and p.polname <> 'own_notices')
 $$;
 
 alter table :"schema".pg_background_tasks enable row level security;
 alter table background_queue.attempts enable row level security;
+alter table background_queue.notices enable row level security;
 do $$
 begin
   if not exists (select from pg_policy where polname = 'own_tasks' and polrelid = ':"schema".pg_background_tasks'::regclass) then
@@ -172,6 +175,10 @@ begin
   end if;
   if not exists (select from pg_policy where polname = 'own_attempts' and polrelid = 'background_queue.attempts'::regclass) then
     create policy own_attempts on background_queue.attempts for select
+      using (exists (select from :"schema".pg_background_tasks t where t.id = task_id));
+  end if;
+  if not exists (select from pg_policy where polname = 'own_notices' and polrelid = 'background_queue.notices'::regclass) then
+    create policy own_notices on background_queue.notices for select
       using (exists (select from :"schema".pg_background_tasks t where t.id = task_id));
   end if;
 end $$;

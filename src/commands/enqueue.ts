@@ -1,10 +1,9 @@
 import { Args, Flags } from '@oclif/core'
-import { BaseCommand } from '../base-command.js'
+import { BaseCommand, type OpenQueue } from '../base-command.js'
 import type { Database } from '../engine/database/database.js'
 import { parseDuration, parseTime } from '../engine/duration.js'
 import { usageError } from '../engine/errors.js'
-import { enqueue, findTask, type ManyIds, type TaskOptions } from '../engine/task-store.js'
-import { waitForEnd } from '../engine/wait.js'
+import { enqueue, type ManyIds, type TaskOptions, type TaskRow } from '../engine/task-store.js'
 import { oneLine } from '../output/table.js'
 import { sayOutcome } from '../output/task-text.js'
 
@@ -77,10 +76,21 @@ export default class Enqueue extends BaseCommand {
       return this.hintAtWorkers(database)
     }
     await this.hintAtWorkers(database)
-    await waitForEnd(database, schema, id)
-    const task = await findTask(database, schema, id)
+    const task = await this.waitFor({ database, schema }, id)
     this.print(task, sayOutcome(task))
     if (task.state !== 'finished') process.exitCode = 1
+  }
+
+  /** What the task says meanwhile is shown as psql would. */
+  private async waitFor({ database, schema }: OpenQueue, id: bigint): Promise<TaskRow> {
+    const { followTask, LogReader } = await import('../engine/log.js')
+    const { LogWriter } = await import('../output/log-text.js')
+    const reader = new LogReader(database, schema, { taskId: id, limit: 1 })
+    const writer = new LogWriter(true)
+    const task = await followTask(database, schema, id, reader, (lines) => {
+      for (const line of lines) if (!ENDS.has(line.kind)) this.note(writer.short(line))
+    })
+    return task!
   }
 
   private async addFile(
@@ -119,6 +129,9 @@ export default class Enqueue extends BaseCommand {
     if (rows.length === 0) this.note('No supervisor is alive. Try this: pgbq work')
   }
 }
+
+/** Attempts with which the task ends, as the outcome tells. */
+const ENDS = new Set(['failed', 'cancelled'])
 
 function unguarded<T extends { args: object; flags: object }>(parsed: T): T {
   const clean = <V extends object>(values: V): V =>

@@ -36,7 +36,14 @@ afterEach(async () => {
   await db.admin.query(`drop database ${name} with (force)`)
 })
 
-const ALL = ['0001_tasks', '0002_workers', '0003_settings', '0004_refused_roles', '0005_failed_index']
+const ALL = [
+  '0001_tasks',
+  '0002_workers',
+  '0003_settings',
+  '0004_refused_roles',
+  '0005_failed_index',
+  '0006_notices',
+]
 const VERSION = schemaVersion()
 
 /** What stands in the catalog, without oids and without the order in which it came. */

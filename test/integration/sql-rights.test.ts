@@ -86,6 +86,7 @@ const GRANTED = [
   'schema background_queue USAGE',
   'table attempts SELECT',
   'table installed SELECT',
+  'table notices SELECT',
   'table pg_background_tasks SELECT',
 ]
 

@@ -39,7 +39,15 @@ export function useQueue(): Queue {
   const db = useDatabase()
   beforeEach(async () => {
     await db.owner.query('truncate pg_background_tasks')
-    for (const table of ['settings', 'cooling', 'workers', 'supervisors', 'cancel_requests', 'attempts']) {
+    for (const table of [
+      'settings',
+      'cooling',
+      'workers',
+      'supervisors',
+      'cancel_requests',
+      'attempts',
+      'notices',
+    ]) {
       await db.owner.query(`delete from background_queue.${table}`)
     }
     await db.owner.query('select background_queue.sync_lanes()')

@@ -51,3 +51,17 @@ test.each([1, 4096, stream.length])(
     expect(filtered(size, false).equals(stream)).toBe(true)
   },
 )
+
+test.each([true, false])(
+  'drops a notice of more than 16 MB, also while it discards (%s) no rows',
+  (isDiscarding) => {
+    const passed: Buffer[] = []
+    const filter = new RowFilter(
+      (bytes) => passed.push(bytes),
+      () => isDiscarding,
+    )
+    const [before, after] = [message('N', LARGE), message('C', 9)]
+    filter.take(Buffer.concat([before, message('N', 17_000_000), after]))
+    expect(Buffer.concat(passed).equals(Buffer.concat([before, after]))).toBe(true)
+  },
+)

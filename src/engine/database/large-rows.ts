@@ -2,14 +2,19 @@ import type { Socket } from 'node:net'
 import type pg from 'pg'
 import { isDiscarding } from './statement.js'
 
-/** DataRow and CopyData: https://www.postgresql.org/docs/current/protocol-message-formats.html */
-const ROW_TYPES = new Set([0x44, 0x64])
+/** DataRow, CopyData and NoticeResponse: https://www.postgresql.org/docs/current/protocol-message-formats.html */
+const NOTICE = 0x4e
+const LARGE_BYTES = new Map([
+  [0x44, 65_536],
+  [0x64, 65_536],
+  [NOTICE, 16_777_216],
+])
 const HEADER_BYTES = 5
-const LARGE_BYTES = 65_536
 
 /**
  * Keeps large rows of a task's result away from `pg`, which would put each together in memory, and fails at a value
- * of 512 MB: so the memory of a worker is flat, however large one row is. To be called on an open connection.
+ * of 512 MB: so the memory of a worker is flat, however large one row is. Nor does a notice beyond 16 MB reach it. To
+ * be called on an open connection.
  */
 export function dropLargeRows(client: pg.Client): void {
   const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
@@ -19,7 +24,7 @@ export function dropLargeRows(client: pg.Client): void {
   stream.on('data', (bytes: Buffer) => filter.take(bytes))
 }
 
-/** Passes on the messages of a byte stream, but the rows that are large while `isDiscarding`. */
+/** Passes on the messages of a byte stream, but huge notices, and the rows that are large while `isDiscarding`. */
 export class RowFilter {
   private readonly pass: (bytes: Buffer) => void
   private readonly isDiscarding: () => boolean
@@ -44,11 +49,11 @@ export class RowFilter {
       if (this.remaining === 0) {
         if (bytes.length - at < HEADER_BYTES) break
         const length = bytes.readInt32BE(at + 1) + 1
-        if (length > LARGE_BYTES && ROW_TYPES.has(bytes[at]!)) {
+        if (length > (LARGE_BYTES.get(bytes[at]!) ?? Number.POSITIVE_INFINITY)) {
           // what comes before tells `pg` whose row this is
           if (at > from) this.pass(bytes.subarray(from, at))
           from = at
-          this.isDropping = this.isDiscarding()
+          this.isDropping = bytes[at] === NOTICE || this.isDiscarding()
         }
         this.remaining = length
       }

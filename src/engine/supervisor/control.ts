@@ -29,7 +29,7 @@ export interface Registration {
 }
 
 /** Guards of the session, and nothing of what its role has for defaults that could end or refuse its transactions. */
-const SETTINGS = {
+export const SETTINGS = {
   tcp_keepalives_idle: '5',
   tcp_keepalives_interval: '2',
   tcp_keepalives_count: '3',

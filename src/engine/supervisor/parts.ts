@@ -2,6 +2,7 @@ import type { Agenda } from './agenda.js'
 import type { EndRequests } from './end-requests.js'
 import type { Funeral } from './funeral.js'
 import type { Link } from './link.js'
+import type { LogKeeper } from './log-keeper.js'
 import type { SupervisorOptions } from './options.js'
 import type { RefusedRoles } from './refused-roles.js'
 import type { Staffing } from './staffing.js'
@@ -21,4 +22,5 @@ export interface Parts {
   readonly ends: EndRequests
   readonly funeral: Funeral
   readonly watchdog: Watchdog
+  readonly log: LogKeeper
 }

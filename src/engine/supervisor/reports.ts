@@ -17,7 +17,12 @@ export class Reports {
   }
 
   onMessage(worker: WorkerProcess, message: FromWorker): void {
-    const { agenda, options, staffing } = this.parts
+    const { agenda, log, options, staffing } = this.parts
+    if (message.type === 'lines') {
+      log.keep(message.task, message.lines, () => worker.send({ type: 'noted' }))
+      // nothing that the loop would have to act on
+      return
+    }
     if (message.type === 'connected') {
       void this.register(worker, message)
     } else if (message.type === 'ready') {
@@ -53,8 +58,9 @@ export class Reports {
   }
 
   private onEnded(worker: WorkerProcess, message: FromWorker & { type: 'ended' }): void {
-    const { agenda, ends, pool } = this.parts
+    const { agenda, ends, log, pool } = this.parts
     ends.forget(worker)
+    if (message.lines) log.keep(message.task, message.lines)
     agenda.noteWork()
     this.tell(worker, message)
     // the topic's slot that it leaves may be what another role's task waits for

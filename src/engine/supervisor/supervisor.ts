@@ -7,6 +7,7 @@ import { Funeral } from './funeral.js'
 import { Housekeeping } from './housekeeping.js'
 import { Leaving } from './leaving.js'
 import { Link } from './link.js'
+import { LogKeeper } from './log-keeper.js'
 import type { SupervisorOptions } from './options.js'
 import type { Parts } from './parts.js'
 import { RefusedRoles } from './refused-roles.js'
@@ -42,6 +43,7 @@ export class Supervisor {
       ends: new EndRequests(link),
       funeral: new Funeral(link, options.emit),
       watchdog: new Watchdog(pool.workers, () => this.onLate()),
+      log: new LogKeeper(options.target, options.emit),
     }
     this.reports = new Reports(this.parts)
     this.housekeeping = new Housekeeping(this.parts)
@@ -73,7 +75,7 @@ export class Supervisor {
    * of retries did not mend.
    */
   async run(): Promise<void> {
-    const { link, options, pool, stopPlan, watchdog } = this.parts
+    const { link, log, options, pool, stopPlan, watchdog } = this.parts
     await link.open()
     for (const message of await link.control.warnings(options.isPrivateServer ?? false))
       options.emit({ event: 'warning', message })
@@ -87,6 +89,7 @@ export class Supervisor {
       throw error
     } finally {
       watchdog.stop()
+      await log.close()
     }
     await this.leave()
     if (stopPlan.exitError) throw stopPlan.exitError

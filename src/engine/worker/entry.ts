@@ -50,6 +50,7 @@ async function main(): Promise<void> {
     if (message.type === 'register') begin(message.workerId, message.secret)
     else if (message.type === 'wake') worker?.wake()
     else if (message.type === 'call') report([])
+    else if (message.type === 'noted') worker?.noted()
     else stop()
   })
   const session = await WorkerSession.open(target)

@@ -95,6 +95,7 @@ export async function execute(
     })
   } catch (error) {
     if (session.database.lost) throw error
+    session.notices.hold()
     if (session.isInTransaction) await session.rollback()
     if (claim.mode !== 'auto' || !(await mustRunOutside(error as ServerError, claim))) throw error
     await ours(renew(session, claim))
@@ -103,6 +104,7 @@ export async function execute(
 }
 
 async function renew(session: WorkerSession, claim: Claim): Promise<void> {
+  session.notices.again()
   await session.clean()
   await session.become(claim.role)
 }
@@ -159,6 +161,7 @@ async function runInside(
     await ours(session.begin(claim.isolation))
     result = await runSeveral(session, claim)
   }
+  await session.notices.settle()
   if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
     throw transactionControl(result.tag ?? '')
   return { ...result, ...(await finish(session, claim, result, successor)) }
@@ -189,7 +192,9 @@ async function runSeveral(session: WorkerSession, claim: Claim): Promise<Stateme
   let result: StatementResult = { tag: null, rows: null }
   for (const [index, statement] of statements.entries()) {
     const isLast = index === statements.length - 1
+    session.notices.statement = index + 1
     result = await located(statement, isLast ? session.runLast(statement.text) : session.run(statement.text))
+    session.notices.result(result)
   }
   return result
 }
@@ -216,9 +221,11 @@ async function runOutside(session: WorkerSession, claim: Claim): Promise<Stateme
   for (const [index, statement] of statements.entries()) {
     if (index < first) continue
     const isLast = index === statements.length - 1
+    if (statements.length > 1) session.notices.statement = index + 1
     const record: Recorder = (r) =>
       isLast ? [FINISH, [claim.id, claim.token, r.rows, r.tag]] : [STEP, [claim.id, claim.token, index + 1]]
     result = await located(statement, runRecorded(session, claim, statement, record))
+    if (statements.length > 1) session.notices.result(result)
   }
   if (first >= statements.length) await ours(persist(session, FINISH, [claim.id, claim.token, null, null]))
   return result
@@ -244,20 +251,24 @@ async function runRecorded(
   statement: Statement,
   record: Recorder,
 ): Promise<StatementResult> {
+  const { mark } = session.notices
   const isBare = runsOutsideTransaction(statement) || (claim.mode === 'autocommit' && mayCommit(statement))
   if (!isBare) {
     try {
       return await repeat(session, async () => {
         await ours(session.begin(claim.isolation))
         const result = await session.runLast(statement.text)
+        await session.notices.settle()
         if (!session.isInTransaction) throw transactionControl(result.tag ?? '')
         await settle(session.commitWith(...record(result)))
         return result
       })
     } catch (error) {
+      session.notices.hold()
       if (session.isInTransaction) await session.rollback()
       const isCommit = isRefusedCommit(error as ServerError) && mayCommit(statement)
       if (!isCommit && !isRefusedInTransaction(error as ServerError, isReindex(statement))) throw error
+      session.notices.again(mark)
     }
   }
   const result = await session.run(statement.text)
@@ -265,6 +276,7 @@ async function runRecorded(
     await session.rollback()
     throw transactionControl(result.tag ?? '')
   }
+  await session.notices.settle()
   await ours(persist(session, ...record(result)))
   return result
 }

@@ -6,6 +6,8 @@ export type ToWorker =
   | { type: 'wake' }
   /** to be answered with no message at all: whether the process runs */
   | { type: 'call' }
+  /** the lines that were sent are kept, or given up */
+  | { type: 'noted' }
   /** claim nothing more, end what runs, leave */
   | { type: 'stop' }
 
@@ -14,7 +16,9 @@ export type FromWorker =
   | { type: 'connected'; backend: Backend }
   | { type: 'ready' }
   | { type: 'claimed'; task: RunningTask }
-  | { type: 'ended'; task: RunningTask; ending: Ending }
+  | { type: 'ended'; task: RunningTask; ending: Ending; lines?: LogLine[] }
+  /** what a task said, to be kept at once and answered with `noted` */
+  | { type: 'lines'; task: RunningTask; lines: LogLine[] }
   /** nothing to claim; waitMs: until something may be, null: nothing waits */
   | { type: 'idle'; waitMs: number | null }
   | { type: 'refused'; code: string; message: string }
@@ -34,6 +38,21 @@ export interface RunningTask {
   timeoutInSec: number | null
   /** from when it was due to its claim */
   waitedMs: number | null
+}
+
+/** A line of a task's log: a notice, or (RESULT) how one statement of several ended. */
+export interface LogLine {
+  /** from 1, counted through the run; a leap tells of lines that were left out */
+  seq: number
+  /** of this host's clock, which the supervisor shares */
+  at: number
+  severity: string
+  code?: string | undefined
+  message: string
+  detail?: string | undefined
+  hint?: string | undefined
+  statement?: number | undefined
+  rows?: number | null
 }
 
 export interface Ending {

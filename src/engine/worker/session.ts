@@ -11,6 +11,7 @@ import {
 } from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
+import { Notices } from './notices.js'
 
 /**
  * What makes a session as good as new. Not DISCARD ALL, which also throws away the plans of our own functions.
@@ -53,6 +54,9 @@ const SETTINGS_14: Record<string, string> = {
 /** A worker's one session: tasks' statements, and ours beside them. */
 export class WorkerSession {
   readonly database: Database
+  readonly notices = new Notices()
+  /** What the server says now, it says about a task's statements. */
+  private isInTask = false
   /** Claims need READ COMMITTED, a writable transaction, our role and time; some roles have other defaults. */
   private hasOwnDefaults = false
   private user = ''
@@ -66,6 +70,9 @@ export class WorkerSession {
   private constructor(database: Database, guards: string) {
     this.database = database
     this.guards = guards
+    database.client.on('notice', (notice) => {
+      if (this.isInTask) this.notices.add(notice)
+    })
   }
 
   static async open(target: ConnectionTarget): Promise<WorkerSession> {
@@ -196,14 +203,30 @@ export class WorkerSession {
 
   /** One statement of a task, inside or outside a transaction. */
   run(text: string): Promise<StatementResult> {
+    return this.listening(this.submit(text))
+  }
+
+  private submit(text: string): Promise<StatementResult> {
     this.isDirty = true
     return submitStatement(this.database.client, text)
+  }
+
+  /** Nothing of ours is under way beside a task's statement and its checks. */
+  private async listening<T>(running: Promise<T>): Promise<T> {
+    this.isInTask = true
+    try {
+      return await running
+    } finally {
+      this.isInTask = false
+    }
   }
 
   /** A text that only the server's own grammar knows. */
   async runText(text: string): Promise<StatementResult> {
     this.isDirty = true
-    const [result] = await this.together(() => [executeText(this.database.client, text), this.check()])
+    const [result] = await this.listening(
+      this.together(() => [executeText(this.database.client, text), this.check()]),
+    )
     return result as StatementResult
   }
 
@@ -211,7 +234,7 @@ export class WorkerSession {
   async runLast(text: string): Promise<StatementResult> {
     // while COPY FROM STDIN waits for its data, the server takes any other message for a broken protocol
     const copied = /copy/i.test(text) ? await this.run(text) : undefined
-    const [result] = await this.together(() => [copied ?? this.run(text), this.check()])
+    const [result] = await this.listening(this.together(() => [copied ?? this.submit(text), this.check()]))
     return result as StatementResult
   }
 

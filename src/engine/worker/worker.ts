@@ -58,6 +58,7 @@ export class Worker {
     }
     // asleep, nothing else would tell that the session is gone
     session.database.onLost(() => this.wake())
+    session.notices.send = (messages) => options.report(messages)
   }
 
   /** Claims and runs until told to stop. Throws when the session is lost or cannot be cleaned. */
@@ -118,6 +119,10 @@ export class Worker {
     this.wakeUp?.()
   }
 
+  noted(): void {
+    this.session.notices.noted()
+  }
+
   stop(): void {
     this.isStopping = true
     this.wakeUp?.()
@@ -151,10 +156,11 @@ export class Worker {
   private async runTask(claim: Claim): Promise<void> {
     const task = describe(claim)
     this.report({ type: 'claimed', task })
+    this.session.notices.begin(task)
     const startedAt = performance.now()
     const ending = await this.attempt(claim)
     const durationMs = performance.now() - startedAt
-    this.ended = { type: 'ended', task, ending: { ...ending, durationMs } }
+    this.ended = { type: 'ended', task, ending: { ...ending, durationMs }, ...this.session.notices.end() }
   }
 
   private async attempt(claim: Claim): Promise<Omit<Ending, 'durationMs'>> {
@@ -182,6 +188,7 @@ export class Worker {
     const taskError = toTaskError(error)
     if (error instanceof OwnStatementError && !error.isHarmless) this.mistrust = error
     if (this.session.isInTransaction) await this.session.rollback()
+    await this.session.notices.settle()
     try {
       const row = await this.record(claim, error, taskError)
       return { state: row!.state, rows: null, tag: null, error: taskError }
