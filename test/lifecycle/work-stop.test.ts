@@ -114,8 +114,8 @@ test('a reader of its events that went away does not keep it from a clean stop',
 })
 
 test('leaves after --idle-timeout without work, not while tasks come', async () => {
-  const work = await queue.work(['--concurrency', '1', '--idle-timeout', '1s'])
   const id = await queue.enqueue('select pg_sleep(2)')
+  const work = await queue.work(['--concurrency', '1', '--idle-timeout', '1s'])
   expect(await work.exit()).toBe(0)
   expect((await queue.task(id)).state).toBe('finished')
   expect(eventsOf(work, 'stopping')).toMatchObject([{ reason: 'idle' }])

@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database } from '../../engine/database/database.js'
 import { findHolders, isOfFleet } from '../holders.js'
 import { sendSignal } from '../host.js'
 import type { Fault, Scene, Strike } from '../types.js'
 
 const HELD_MS = 3000
+const MOST_LOOKS = 4
+const LOOK_AGAIN_MS = 300
 const MOST_SESSIONS = 200
 const SHORT = {
   statement_timeout: '250ms',
@@ -57,15 +60,21 @@ async function shortOfTime(scene: Scene): Promise<Strike> {
 async function timeAgain({ arena }: Scene): Promise<void> {
   await arena.admin.insist(async (database) => {
     for (const name of Object.keys(SHORT)) await database.query(`alter role ${arena.owner} reset ${name}`)
-    await endSessions(database, arena.owner)
+    // a session that is just beginning has the old settings, and is not to be seen yet
+    const [{ now }] = (await database.query('select clock_timestamp()::text as now')) as [{ now: string }]
+    for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      await endSessions(database, arena.owner, now)
+      await sleep(LOOK_AGAIN_MS)
+    }
   })
 }
 
 /** Of the workers, also of those that are not registered yet: what is connected keeps the settings it began with. */
-const endSessions = (database: Database, owner: string): Promise<unknown> =>
+const endSessions = (database: Database, owner: string, begunBefore = 'infinity'): Promise<unknown> =>
   database.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where usename = $1 and application_name = 'pg_background_queue worker'`,
-    [owner],
+    `select pg_terminate_backend(pid) from pg_stat_activity
+     where usename = $1 and application_name = 'pg_background_queue worker' and backend_start < $2`,
+    [owner, begunBefore],
   )
 
 /** A server that cannot write its log crashes, and may not come up again before there is space. */
