@@ -3,6 +3,7 @@ import pg from 'pg'
 import type { QueueError } from '../errors.js'
 import { translateError } from './errors.js'
 import { isoInstant } from './instant.js'
+import { type Step, type StepResult, submitPipeline } from './pipeline.js'
 import { type ScriptResult, submitScript } from './statement.js'
 import { type ConnectionTarget, describeTarget } from './target.js'
 
@@ -118,6 +119,15 @@ export class Database {
   async script(text: string): Promise<ScriptResult> {
     try {
       return await submitScript(this.client, text)
+    } catch (error) {
+      throw translateError(error, describeTarget(this.target))
+    }
+  }
+
+  /** Statements of ours that are answered together. */
+  async pipeline(steps: Step[]): Promise<StepResult[]> {
+    try {
+      return await submitPipeline(this.client, steps)
     } catch (error) {
       throw translateError(error, describeTarget(this.target))
     }

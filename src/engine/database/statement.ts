@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { PipelineQuery } from './pipeline.js'
 
 /** How a statement ended: the server's command tag without its counts, and the rows it told of. */
 export interface StatementResult {
@@ -30,8 +31,7 @@ class DiscardingQuery extends pg.Query {
   handleDataRow(): void {}
 
   handleCommandComplete(message: { text: string }): void {
-    const counts = message.text.match(/^(.*?)((?: \d+)*)$/s)!
-    this.result = { tag: counts[1]!, rows: counts[2] ? Number(counts[2].trim().split(' ').at(-1)) : null }
+    this.result = readTag(message.text)
   }
 
   /** COPY FROM STDIN has nothing to read here. The server ignored the Sync it was sent while it waited for data. */
@@ -39,6 +39,12 @@ class DiscardingQuery extends pg.Query {
     connection.sendCopyFail('a task has no standard input')
     connection.sync()
   }
+}
+
+/** A command tag and its counts, of which the last is that of the rows. */
+export function readTag(text: string): StatementResult {
+  const counts = text.match(/^(.*?)((?: \d+)*)$/s)!
+  return { tag: counts[1]!, rows: counts[2] ? Number(counts[2].trim().split(' ').at(-1)) : null }
 }
 
 /** What a script of ours answered: the command tags, and the first column of each row. */
@@ -79,7 +85,8 @@ export function submitScript(client: pg.Client, text: string): Promise<ScriptRes
 
 /** Whether what the server answers now is the result of a task's statement. */
 export function isDiscarding(client: pg.Client): boolean {
-  return (client as unknown as { _getActiveQuery(): unknown })._getActiveQuery() instanceof DiscardingQuery
+  const query = (client as unknown as { _getActiveQuery(): unknown })._getActiveQuery()
+  return query instanceof PipelineQuery ? query.isDiscarding : query instanceof DiscardingQuery
 }
 
 /** Sends one statement of a task; the next may be sent before it is answered. */

@@ -46,3 +46,32 @@ export function toClaim(row: ClaimRow): Claim | undefined {
     waitedMs: row.wait_ms ?? null,
   }
 }
+
+/** A row of background_queue.finish_and_claim() as text, with the milliseconds that a look at all that waits took. */
+export interface NextClaim {
+  claim: Claim | undefined
+  lookMs: number | null
+}
+
+export function toNextClaim(fields: (string | null)[]): NextClaim {
+  const [id, token, sql, topic, mode, isolation, role, timeout, done, attempt, waited, look] = fields
+  const toNumber = (text: string | null | undefined): number | null => (text == null ? null : Number(text))
+  const lookMs = toNumber(look)
+  if (id == null) return { claim: undefined, lookMs }
+  return {
+    claim: {
+      id: BigInt(id),
+      token: token!,
+      sql: sql!,
+      topic: topic ?? null,
+      mode: mode as Claim['mode'],
+      isolation: isolation ?? null,
+      role: role!,
+      timeoutInSec: toNumber(timeout),
+      statementsDone: Number(done),
+      attempt: Number(attempt),
+      waitedMs: toNumber(waited),
+    },
+    lookMs,
+  }
+}

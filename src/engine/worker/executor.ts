@@ -7,7 +7,7 @@ import {
   type ServerError,
   type StatementResult,
 } from '../database/statement.js'
-import type { Claim, ClaimRow } from './claim.js'
+import { type Claim, type NextClaim, toNextClaim } from './claim.js'
 import type { TaskError } from './ipc.js'
 import { OwnStatementError, ours, persist } from './own-statement.js'
 import {
@@ -39,11 +39,7 @@ const TRANSACTION_TAGS = new Set([
 
 /** How a task ended well, and what its commit claimed besides. */
 export interface Execution extends StatementResult {
-  next?: NextRow
-}
-
-export interface NextRow extends ClaimRow {
-  look_ms: number | null
+  next?: NextClaim
 }
 
 /** The worker for which a commit may claim the next task. */
@@ -180,8 +176,8 @@ async function finish(
   }
   const { workerId, secret } = successor
   const values = [id, token, rows, tag, workerId, secret, isNear]
-  const next = await settle(session.commitLastWith<NextRow>(FINISH_AND_CLAIM, values))
-  return next ? { next } : {}
+  const next = await settle(session.commitLastWith(FINISH_AND_CLAIM, values))
+  return next ? { next: toNextClaim(next) } : {}
 }
 
 /** A text of several statements: one by one where our grammar knows it, else by the server's own. */

@@ -1,14 +1,9 @@
 import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
 import { dropLargeRows } from '../database/large-rows.js'
+import { type StepResult, submitPipeline } from '../database/pipeline.js'
 import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
-import {
-  executeText,
-  type ScriptResult,
-  type StatementResult,
-  submitScript,
-  submitStatement,
-} from '../database/statement.js'
+import { executeText, readTag, type StatementResult, submitStatement } from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
 import { Notices } from './notices.js'
@@ -24,15 +19,25 @@ const CLEAN = `set session authorization default; reset role; close all; unliste
   select pg_catalog.setseed`
 
 /** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
-const AS_OURSELVES = `set local statement_timeout = 0; set local lock_timeout = 0; set local client_encoding = 'UTF8';
-  set local log_parameter_max_length_on_error = 0; set local session authorization default; set local role none`
+const AS_OURSELVES = [
+  `select pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '0', true),
+    pg_catalog.set_config('client_encoding', 'UTF8', true),
+    pg_catalog.set_config('log_parameter_max_length_on_error', '0', true),
+    pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true),
+    pg_catalog.current_setting('transaction_read_only')`,
+  'set local session authorization default',
+  'set local role none',
+]
+const READ_ONLY_FIELD = 5
 
 /**
- * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; whether a
- * finish can be written at all; and then all that our finish needs. The task's own idle timeout would hit before it.
+ * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; and then all
+ * that our finish needs, with whether it can be written at all.
  */
-const CHECK = `set local idle_in_transaction_session_timeout = '60s'; set constraints all immediate;
-  show transaction_read_only; ${AS_OURSELVES}`
+const CHECK = ['set constraints all immediate', ...AS_OURSELVES]
+
+/** A statement_timeout of the task could hit the cleaning behind the commit. */
+const COMMIT = [{ text: 'set statement_timeout = 0' }, { text: 'commit' }]
 
 /** Guards of a worker's session, each what RESET ALL comes back to. */
 const SETTINGS: Record<string, string> = {
@@ -138,7 +143,7 @@ export class WorkerSession {
     if (!isWrapped) return (await this.database.query<T>(text, values))[0]
     const [, , rows] = await this.together(() => [
       this.database.query('begin isolation level read committed read write'),
-      this.database.query(AS_OURSELVES),
+      this.database.script(AS_OURSELVES.join('; ')),
       this.database.query<T>(text, values),
       this.database.query('commit'),
     ])
@@ -233,39 +238,53 @@ export class WorkerSession {
   /** The last statement of a task, then the checks that would otherwise wait for the commit. */
   async runLast(text: string): Promise<StatementResult> {
     // while COPY FROM STDIN waits for its data, the server takes any other message for a broken protocol
-    const copied = /copy/i.test(text) ? await this.run(text) : undefined
-    const [result] = await this.listening(this.together(() => [copied ?? this.submit(text), this.check()]))
-    return result as StatementResult
+    if (/copy/i.test(text)) return this.runThenCheck(text)
+    this.isDirty = true
+    const steps = [{ text }, ...CHECK.map((command) => ({ text: command }))]
+    const [result, ...checks] = await this.listening(submitPipeline(this.database.client, steps, true))
+    this.noteChecks(checks)
+    return result!.tag === null ? { tag: null, rows: null } : readTag(result!.tag)
+  }
+
+  private async runThenCheck(text: string): Promise<StatementResult> {
+    const result = await this.run(text)
+    await this.listening(this.check())
+    return result
   }
 
   private async check(): Promise<void> {
-    const { values } = await submitScript(this.database.client, CHECK)
-    this.isReadOnly = values[0] === 'on'
+    this.noteChecks(
+      await submitPipeline(
+        this.database.client,
+        CHECK.map((text) => ({ text })),
+      ),
+    )
+  }
+
+  private noteChecks(checks: StepResult[]): void {
+    this.isReadOnly = checks.some(({ row }) => row?.[READ_ONLY_FIELD] === 'on')
   }
 
   /** Ends the task's transaction, after its last statement, with one of ours; the commit answers for both. */
-  async commitWith<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
-    if (this.isReadOnly && !(await this.hasWritten())) return this.commitBefore(text, values)
-    const [rows, commit] = await this.together(() => [
-      this.database.query<T>(text, values),
-      submitScript(this.database.client, 'commit'),
-    ])
-    return committed(commit as ScriptResult, rows as T[])
+  async commitWith(text: string, values: unknown[]): Promise<void> {
+    if (this.isReadOnly && !(await this.hasWritten())) await this.commitBefore(text, values)
+    else committed(await this.database.pipeline([{ text, values }, { text: 'commit' }]))
   }
 
-  /** The same, and in one go with it the cleaning and a BEGIN for the next task; `isDirty` tells where those failed. */
-  async commitLastWith<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
+  /**
+   * The same, and in one go with it the cleaning and a BEGIN for the next task; `isDirty` tells where those failed.
+   * Returns the row of our statement as text.
+   */
+  async commitLastWith(text: string, values: unknown[]): Promise<(string | null)[] | undefined> {
     if (this.isReadOnly && !(await this.hasWritten())) return this.commitBefore(text, values)
     let preparation: Promise<void> | undefined
     try {
-      const [rows, commit] = await this.together(() => {
-        const finish = this.database.query<T>(text, values)
-        // a statement_timeout of the task could hit the cleaning
-        const ending = submitScript(this.database.client, 'set statement_timeout = 0; commit')
+      const [results] = await this.together(() => {
+        const ending = this.database.pipeline([{ text, values }, ...COMMIT])
         preparation = this.prepare()
-        return [finish, ending]
+        return [ending]
       })
-      return committed(commit as ScriptResult, rows as T[])
+      return committed(results as StepResult[]).row
     } finally {
       await preparation
     }
@@ -273,7 +292,8 @@ export class WorkerSession {
 
   private async prepare(): Promise<void> {
     try {
-      await Promise.all([this.clean(), this.database.query('begin')])
+      this.isDirty = false
+      await this.database.script(`begin; ${this.cleaning()}; commit; begin`)
       this.isOpen = true
     } catch {
       this.isDirty = true
@@ -281,9 +301,15 @@ export class WorkerSession {
   }
 
   /** A transaction that has written nothing: nothing is lost or done twice if it ends between the two. */
-  private async commitBefore<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
+  private async commitBefore(text: string, values: unknown[]): Promise<(string | null)[] | undefined> {
     await this.database.query('commit')
-    return this.own<T>(text, values)
+    const steps = [
+      { text: 'begin isolation level read committed read write' },
+      ...AS_OURSELVES.map((command) => ({ text: command })),
+      { text, values },
+      { text: 'commit' },
+    ]
+    return (await this.database.pipeline(steps)).at(-2)!.row
   }
 
   /** A transaction may have written before it was made READ ONLY. */
@@ -318,7 +344,8 @@ export class WorkerSession {
   }
 }
 
-function committed<T>({ tags }: ScriptResult, [row]: T[]): T | undefined {
-  if (tags.at(-1) !== 'COMMIT') throw new Error('The server rolled the commit back')
-  return row
+/** The result of the first step, where the last was a COMMIT in truth. */
+function committed(results: StepResult[]): StepResult {
+  if (results.at(-1)!.tag !== 'COMMIT') throw new Error('The server rolled the commit back')
+  return results[0]!
 }

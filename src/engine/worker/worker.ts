@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { sendCancelRequest } from '../database/cancel.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
-import { type Claim, type ClaimRow, toClaim } from './claim.js'
-import { execute, FinalTaskError, type NextRow, type Successor } from './executor.js'
+import { type Claim, type ClaimRow, type NextClaim, toClaim } from './claim.js'
+import { execute, FinalTaskError, type Successor } from './executor.js'
 import type { Ending, FromWorker, RunningTask, TaskError } from './ipc.js'
 import { OwnStatementError, persist } from './own-statement.js'
 import type { WorkerSession } from './session.js'
@@ -177,10 +177,9 @@ export class Worker {
     }
   }
 
-  private follow(row: NextRow): void {
-    this.claimed = toClaim(row)
-    if (row.look_ms !== null)
-      this.lookAgainAt = performance.now() + Math.max(NEAR_MS, LOOKS_SHARE * row.look_ms)
+  private follow({ claim, lookMs }: NextClaim): void {
+    this.claimed = claim
+    if (lookMs !== null) this.lookAgainAt = performance.now() + Math.max(NEAR_MS, LOOKS_SHARE * lookMs)
   }
 
   /** Records the attempt's end before anything else is claimed, so that a late cancel cannot hit the next task. */
