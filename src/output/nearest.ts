@@ -5,5 +5,5 @@ export function nearest(word: string, known: string[]): string | undefined {
   if (known.length === 0) return undefined
   const near = closest(word, known)
   const isPart = word.length >= 3 && near.startsWith(word)
-  return isPart || distance(word, near) <= Math.max(1, Math.floor(word.length / 3)) ? near : undefined
+  return isPart || distance(word, near) <= Math.ceil(word.length / 3) ? near : undefined
 }

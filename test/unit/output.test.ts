@@ -31,6 +31,8 @@ test.each([
   ['--tpic', ['--topic', '--time'], '--topic'],
   ['stauts', ['status', 'work'], 'status'],
   ['--stat', ['--state'], '--state'],
+  ['wrok', ['work', 'why'], 'work'],
+  ['wrok', ['work', 'why'], 'work'],
   ['--nonsense', ['--topic', '--state'], undefined],
   ['xyz', [], undefined],
   ['', ['--topic'], undefined],
