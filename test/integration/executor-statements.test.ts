@@ -146,3 +146,16 @@ test('lets a task enqueue tasks', async () => {
   expect(outcome).toMatchObject({ state: 'finished', rows: 5n })
   expect(await db.owner.query('select from target where id > 1000')).toHaveLength(5)
 })
+
+test.each([
+  ['select 1; select 2', 'SELECT'],
+  [`do $$ begin perform 1; perform 2; end $$`, 'DO'],
+  [`insert into numbers values (1); -- the end;`, 'INSERT'],
+])('runs %j without an error of the server on the way', async (sql, tag) => {
+  await executor.run('select 1')
+  const errors: unknown[] = []
+  const { connection } = executor.session.database.client as unknown as { connection: NodeJS.EventEmitter }
+  connection.on('errorMessage', (error) => errors.push(error))
+  expect(await executor.run(sql)).toMatchObject({ state: 'finished', tag })
+  expect(errors).toEqual([])
+})

@@ -15,6 +15,7 @@ import {
   isReindex,
   isSetting,
   leavesNoSessionState,
+  looksLikeSeveral,
   mayCommit,
   parseStatements,
   runsOutsideTransaction,
@@ -148,19 +149,29 @@ async function runInside(
   successor: Successor | undefined,
 ): Promise<Execution> {
   await ours(session.begin(claim.isolation))
-  let result: StatementResult
-  try {
-    result = await session.runLast(claim.sql)
-  } catch (error) {
-    if (!isSeveralCommands(error as ServerError)) throw error
-    await session.rollback()
-    await ours(session.begin(claim.isolation))
-    result = await runSeveral(session, claim)
-  }
+  const result = await runWhole(session, claim)
   await session.notices.settle()
   if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
     throw transactionControl(result.tag ?? '')
   return { ...result, ...(await finish(session, claim, result, successor)) }
+}
+
+/** Where the text looks like one statement, the server decides; a wrong guess costs a round trip and a line in its log. */
+async function runWhole(session: WorkerSession, claim: Claim): Promise<StatementResult> {
+  if (looksLikeSeveral(claim.sql)) {
+    const statements = await parseStatements(claim.sql)
+    if (statements && statements.length > 1) return runEach(session, claim, statements)
+  }
+  try {
+    return await session.runLast(claim.sql)
+  } catch (error) {
+    if (!isSeveralCommands(error as ServerError)) throw error
+    await session.rollback()
+    await ours(session.begin(claim.isolation))
+    // one by one where our grammar knows it, else by the server's own
+    const statements = await parseStatements(claim.sql)
+    return statements ? runEach(session, claim, statements) : session.runText(claim.sql)
+  }
 }
 
 async function finish(
@@ -180,10 +191,11 @@ async function finish(
   return next ? { next: toNextClaim(next) } : {}
 }
 
-/** A text of several statements: one by one where our grammar knows it, else by the server's own. */
-async function runSeveral(session: WorkerSession, claim: Claim): Promise<StatementResult> {
-  const statements = await parseStatements(claim.sql)
-  if (statements === undefined) return session.runText(claim.sql)
+async function runEach(
+  session: WorkerSession,
+  claim: Claim,
+  statements: Statement[],
+): Promise<StatementResult> {
   if (claim.mode === 'auto' && statements.some(runsOutsideTransaction)) throw new OutsideOnlyError()
   let result: StatementResult = { tag: null, rows: null }
   for (const [index, statement] of statements.entries()) {

@@ -39,6 +39,13 @@ export async function parseStatements(text: string): Promise<Statement[] | undef
   })
 }
 
+/** A longer text is not worth the parser's time and memory before the server has seen it. */
+const LONGEST_GUESS = 1_000_000
+
+/** Something stands behind a semicolon: more statements, or a comment, a body of code, a string. */
+export const looksLikeSeveral = (text: string): boolean =>
+  text.length <= LONGEST_GUESS && /;\s*[^\s;]/.test(text)
+
 /** Characters of UTF-8: the bytes that do not continue one. */
 function countCharacters(bytes: Uint8Array): number {
   return bytes.reduce((count, byte) => count + ((byte & 0xc0) === 0x80 ? 0 : 1), 0)
