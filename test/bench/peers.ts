@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { QueueError } from '#pgbq/engine/errors'
 import { type KilledSystem, killChildren } from './child-kill.js'
+import { shortCommit } from './commit.js'
 import { onInterrupt } from './interrupt.js'
 import type { Outcome } from './outcome.js'
 import { PACKAGE_ROOT } from './package-root.js'
@@ -50,11 +50,7 @@ async function makeSystems({ systems }: PeersOptions): Promise<System[]> {
 }
 
 function originOf(server: BenchServer): Origin {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
-    cwd: PACKAGE_ROOT,
-    encoding: 'utf8',
-  })
-  return { commit: commit.trim(), date: new Date().toISOString().slice(0, 10), postgres: server.version }
+  return { commit: shortCommit(), date: new Date().toISOString().slice(0, 10), postgres: server.version }
 }
 
 async function main(): Promise<void> {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { tortureMarkdown, tortureText } from '#pgbq/output/torture-text'
@@ -6,6 +5,7 @@ import { OwnServer } from '#pgbq/torture/own-server'
 import type { TortureReport } from '#pgbq/torture/report'
 import { torture } from '#pgbq/torture/torture'
 import { FAULT_KINDS, type FaultKind } from '#pgbq/torture/types'
+import { shortCommit } from './commit.js'
 import { PACKAGE_ROOT } from './package-root.js'
 import { writeBetweenMarks } from './readme.js'
 
@@ -43,7 +43,9 @@ async function main(): Promise<void> {
     const report = await perform(run, Number(values.seed), stop.signal)
     process.stdout.write(`\n${run.title}\n\n${tortureText(report)}\n`)
     if (!report.ok) process.exitCode = 1
-    parts.push(`${run.title}:\n\n${tortureMarkdown(report, commit(), new Date().toISOString().slice(0, 10))}`)
+    parts.push(
+      `${run.title}:\n\n${tortureMarkdown(report, shortCommit(), new Date().toISOString().slice(0, 10))}`,
+    )
   }
   if (values.readme) writeBetweenMarks(join(PACKAGE_ROOT, 'README.md'), 'torture', parts.join('\n\n'))
 }
@@ -65,9 +67,6 @@ async function perform(run: Run, seed: number, signal: AbortSignal): Promise<Tor
     await own.destroy()
   }
 }
-
-const commit = (): string =>
-  execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: PACKAGE_ROOT, encoding: 'utf8' }).trim()
 
 try {
   await main()
