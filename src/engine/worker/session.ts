@@ -7,54 +7,16 @@ import { executeText, readTag, type StatementResult, submitStatement } from '../
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
 import { Notices } from './notices.js'
-
-/**
- * What makes a session as good as new. Not DISCARD ALL, which also throws away the plans of our own functions.
- * RESET ALL stands before it, for the task's statement_timeout ends with it, but undoes no session authorization and
- * no role (RESET ROLE comes back to the one of ALTER ROLE … SET role). No statement of ours is prepared by name, so
- * DEALLOCATE ALL takes only the task's.
- */
-const CLEAN = `set session authorization default; reset role; close all; unlisten *;
-  select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; deallocate all;
-  select pg_catalog.setseed`
-
-/** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
-const AS_OURSELVES = [
-  `select pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '0', true),
-    pg_catalog.set_config('client_encoding', 'UTF8', true),
-    pg_catalog.set_config('log_parameter_max_length_on_error', '0', true),
-    pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true),
-    pg_catalog.current_setting('transaction_read_only')`,
-  'set local session authorization default',
-  'set local role none',
-]
-const READ_ONLY_FIELD = 5
-
-/**
- * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; and then all
- * that our finish needs, with whether it can be written at all.
- */
-const CHECK = ['set constraints all immediate', ...AS_OURSELVES]
-
-/** A statement_timeout of the task could hit the cleaning behind the commit. */
-const COMMIT = [{ text: 'set statement_timeout = 0' }, { text: 'commit' }]
-
-/** Guards of a worker's session, each what RESET ALL comes back to. */
-const SETTINGS: Record<string, string> = {
-  tcp_keepalives_idle: '5',
-  tcp_keepalives_interval: '2',
-  tcp_keepalives_count: '3',
-  tcp_user_timeout: '10000',
-  idle_in_transaction_session_timeout: '60000',
-  // with it, an error's context would show the claim's token
-  log_parameter_max_length_on_error: '0',
-}
-
-/** Those that PostgreSQL 13 does not know. */
-const SETTINGS_14: Record<string, string> = {
-  client_connection_check_interval: '500',
-  idle_session_timeout: '0',
-}
+import {
+  AS_OURSELVES,
+  AS_OURSELVES_SCRIPT,
+  CHECK,
+  CLEAN,
+  COMMIT,
+  READ_ONLY_FIELD,
+  SETTINGS,
+  SETTINGS_14,
+} from './session-sql.js'
 
 /** A worker's one session: tasks' statements, and ours beside them. */
 export class WorkerSession {
@@ -143,7 +105,7 @@ export class WorkerSession {
     if (!isWrapped) return (await this.database.query<T>(text, values))[0]
     const [, , rows] = await this.together(() => [
       this.database.query('begin isolation level read committed read write'),
-      this.database.script(AS_OURSELVES.join('; ')),
+      this.database.script(AS_OURSELVES_SCRIPT),
       this.database.query<T>(text, values),
       this.database.query('commit'),
     ])
@@ -240,8 +202,9 @@ export class WorkerSession {
     // while COPY FROM STDIN waits for its data, the server takes any other message for a broken protocol
     if (/copy/i.test(text)) return this.runThenCheck(text)
     this.isDirty = true
-    const steps = [{ text }, ...CHECK.map((command) => ({ text: command }))]
-    const [result, ...checks] = await this.listening(submitPipeline(this.database.client, steps, true))
+    const [result, ...checks] = await this.listening(
+      submitPipeline(this.database.client, [{ text }, ...CHECK], true),
+    )
     this.noteChecks(checks)
     return result!.tag === null ? { tag: null, rows: null } : readTag(result!.tag)
   }
@@ -253,12 +216,7 @@ export class WorkerSession {
   }
 
   private async check(): Promise<void> {
-    this.noteChecks(
-      await submitPipeline(
-        this.database.client,
-        CHECK.map((text) => ({ text })),
-      ),
-    )
+    this.noteChecks(await submitPipeline(this.database.client, CHECK))
   }
 
   private noteChecks(checks: StepResult[]): void {
@@ -305,7 +263,7 @@ export class WorkerSession {
     await this.database.query('commit')
     const steps = [
       { text: 'begin isolation level read committed read write' },
-      ...AS_OURSELVES.map((command) => ({ text: command })),
+      ...AS_OURSELVES,
       { text, values },
       { text: 'commit' },
     ]
