@@ -88,7 +88,7 @@ async function start(database: Database, options: EnsureOptions): Promise<void> 
     stdio: ['ignore', log, log],
     env: {
       ...process.env,
-      ...(options.target.url ? { PGBQ_DATABASE_URL: options.target.url } : {}),
+      ...environmentOf(options.target),
       PGBQ_LOG_FILE: options.logFile,
     },
   })
@@ -117,6 +117,11 @@ async function start(database: Database, options: EnsureOptions): Promise<void> 
   throw new QueueError('SUPERVISOR_FAILED', `The supervisor did not start; its log is ${options.logFile}`, {
     hint: 'pgbq work, to see why',
   })
+}
+
+/** Names the server to a `pgbq` of ours, whatever else its environment names. */
+export function environmentOf({ url }: ConnectionTarget): NodeJS.ProcessEnv {
+  return url === undefined ? {} : { PGBQ_DATABASE_URL: url, PGBQ_DIRECT_URL: url }
 }
 
 /** The log of a detached supervisor of this database, in the user's state folder. */
