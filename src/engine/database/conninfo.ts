@@ -24,7 +24,9 @@ export function parseUrl(url: string): Record<string, string> {
 
 function parseHosts(text: string): Record<string, string> {
   if (text === '') return {}
-  const list = text.split(',').map((one) => HOST.exec(one) ?? refuse('its host or its port is none'))
+  const list = text
+    .split(',')
+    .map((one) => HOST.exec(one) ?? refuse('its hosts and ports are not as in host1:5432,host2'))
   const ports = list.map((match) => match[3] ?? '')
   if (ports.some((port) => port !== '' && !isPort(port))) refuse('its port is no number from 1 to 65535')
   const host = list.map((match) => match[1] ?? decode(match[2]!)).join(',')

@@ -83,7 +83,10 @@ async function secured(target: ConnectionTarget, open: Open): Promise<Database> 
     const hasOther = (tls.mode === 'prefer' || tls.mode === 'allow') && !isLocal(target)
     if (!hasOther || !isOfEncryption(error as QueueError, isEncrypted)) throw error
     const other: ConnectionTarget = { ...target, tls: { ...tls, mode: isEncrypted ? 'allow' : 'prefer' } }
-    return open(other, !isEncrypted)
+    return open(other, !isEncrypted).catch((second) => {
+      // refused with and without: the first says why
+      throw isUnwelcome(error as QueueError) && isUnwelcome(second) ? error : second
+    })
   }
 }
 
@@ -96,7 +99,11 @@ export function startsEncrypted(target: ConnectionTarget): boolean {
 const isLocal = ({ config }: ConnectionTarget): boolean => config.host?.startsWith('/') ?? false
 
 /** 28000: pg_hba.conf has no entry for this role with, or without, TLS. */
-function isOfEncryption({ code, cause }: QueueError, isEncrypted: boolean): boolean {
-  const isUnwelcome = code === 'LOGIN_REFUSED' && (cause as { code?: string } | undefined)?.code === '28000'
-  return isUnwelcome || (isEncrypted && (code === 'TLS_UNAVAILABLE' || code === 'CERTIFICATE_REFUSED'))
+function isUnwelcome({ code, cause }: QueueError): boolean {
+  return code === 'LOGIN_REFUSED' && (cause as { code?: string } | undefined)?.code === '28000'
+}
+
+function isOfEncryption(error: QueueError, isEncrypted: boolean): boolean {
+  const { code } = error
+  return isUnwelcome(error) || (isEncrypted && (code === 'TLS_UNAVAILABLE' || code === 'CERTIFICATE_REFUSED'))
 }
