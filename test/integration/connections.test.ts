@@ -1,7 +1,7 @@
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { sendCancelRequest } from '../../src/engine/database/cancel.js'
 import { Database } from '../../src/engine/database/database.js'
 import { resolveTarget } from '../../src/engine/database/target.js'
@@ -408,7 +408,10 @@ describe('a server is found as libpq finds it', () => {
   })
 })
 
-describe.skipIf(certificates === undefined)('TLS by the rules of libpq (needs the program "openssl")', () => {
+describe('TLS by the rules of libpq', () => {
+  beforeEach((ctx) => {
+    if (!certificates) ctx.skip('there is no program "openssl"')
+  })
   const TLS = 'host=localhost hostaddr=127.0.0.1 port=PORT user=tls dbname=postgres'
   const BY_ADDRESS = 'host=127.0.0.1 port=PORT user=tls dbname=postgres'
   const KEYS = { PGPASSFILE: 'FILES/passwords' }
