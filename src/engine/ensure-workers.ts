@@ -6,6 +6,7 @@ import type { Database } from './database/database.js'
 import { refuseTransactionPooler } from './database/pooler.js'
 import type { ConnectionTarget } from './database/target.js'
 import { QueueError } from './errors.js'
+import { absolutePaths } from './schedule/own-call.js'
 
 /** due and active are tasks, limit is the queue's, started is 0 or 1 supervisor. */
 export interface EnsureReport {
@@ -88,6 +89,7 @@ async function start(database: Database, options: EnsureOptions): Promise<void> 
     stdio: ['ignore', log, log],
     env: {
       ...process.env,
+      ...absolutePaths(process.env),
       ...environmentOf(options.target),
       PGBQ_LOG_FILE: options.logFile,
     },

@@ -64,12 +64,18 @@ export function ownCall({ words, target, url, configPath, env = process.env }: O
 
 function variables(url: string | undefined, env: NodeJS.ProcessEnv): [string, string][] {
   const kept = KEPT.map((name) => [name, env[name] ?? ''] as [string, string])
-  const paths = KEPT_PATHS.map((name) => [name, env[name] ? resolve(env[name]) : ''] as [string, string])
+  const paths = Object.entries(absolutePaths(env))
   const isUrl = url !== undefined && url !== 'embedded'
   return [
     ...(isUrl ? [['PGBQ_DATABASE_URL', withoutPassword(url)] as [string, string]] : []),
     ...[...kept, ...paths].filter(([, value]) => value !== ''),
   ]
+}
+
+/** The variables that name files, for a process that runs in another folder. */
+export function absolutePaths(env: NodeJS.ProcessEnv): Record<string, string> {
+  const given = KEPT_PATHS.filter((name) => env[name])
+  return Object.fromEntries(given.map((name) => [name, resolve(env[name]!)]))
 }
 
 /** A connection URL that anybody may see. */
