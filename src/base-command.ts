@@ -1,6 +1,12 @@
 import { Command, Errors, Flags } from '@oclif/core'
+import type { FileConfig } from './engine/config-file.js'
 import { Database, OWN_SEARCH_PATH } from './engine/database/database.js'
-import { type ConnectionTarget, chosenUrl, resolveTarget } from './engine/database/target.js'
+import {
+  type ConnectionTarget,
+  chosenUrl,
+  resolveTarget,
+  type TargetSources,
+} from './engine/database/target.js'
 import { QueueError, usageError } from './engine/errors.js'
 import { install, requireInstalled } from './engine/migrator.js'
 import { toCsv } from './output/csv.js'
@@ -12,6 +18,8 @@ import { ABSOLUTE, type TimeStyle } from './output/time.js'
 
 export interface ConnectionFlags {
   'database-url'?: string | undefined
+  /** of commands that need the server itself; they always have it, undefined where it is not given */
+  'direct-url'?: string | undefined
   embedded?: boolean | undefined
   config?: string | undefined
   schema?: string | undefined
@@ -28,7 +36,8 @@ export abstract class BaseCommand extends Command {
   static override baseFlags = {
     json: Flags.boolean({ description: 'print the result as JSON', helpGroup: 'GLOBAL' }),
     'database-url': Flags.string({
-      description: 'connect to this server: postgresql://user@host/database, or "embedded"',
+      description:
+        'connect to this server: postgresql://user@host/database, "host=… dbname=…", or "embedded"',
       helpGroup: 'GLOBAL',
     }),
     embedded: Flags.boolean({
@@ -48,21 +57,26 @@ export abstract class BaseCommand extends Command {
   protected async findTarget(
     flags: ConnectionFlags,
   ): Promise<{ target: ConnectionTarget; isEmbedded: boolean }> {
-    if (flags['database-url'] === '') {
-      throw usageError('INVALID_URL', 'Expected --database-url to name a server, got ""', URL_EXAMPLE)
+    for (const name of ['database-url', 'direct-url'] as const) {
+      const given = flags[name] ?? 'none'
+      if (given === '')
+        throw usageError('INVALID_URL', `Expected --${name} to name a server, got ""`, URL_EXAMPLE)
+      // ps shows a command line to everybody on this host
+      if (hidePasswords(given) !== given) process.title = this.line
     }
-    // ps shows a command line to everybody on this host
-    if (hidePasswords(flags['database-url'] ?? '') !== (flags['database-url'] ?? ''))
-      process.title = this.line
     const { readConfigFile } = await import('./engine/config-file.js')
     const file = (await readConfigFile(flags.config))?.config
-    const url = flags.embedded
-      ? 'embedded'
-      : chosenUrl({ flag: flags['database-url'], file: file?.database_url })
+    const url = flags.embedded ? 'embedded' : chosenUrl(this.sources(flags, file))
     if (url !== 'embedded') return { target: resolveTarget(url), isEmbedded: false }
     const { startEmbedded } = await import('./embedded/server.js')
     const server = await startEmbedded({ onProgress: (message) => this.note(message) })
     return { target: resolveTarget(server.url), isEmbedded: true }
+  }
+
+  /** What may name the server; --direct-url and its like count only for commands that have it. */
+  protected sources(flags: ConnectionFlags, file: FileConfig | undefined): TargetSources {
+    const direct = this.ctor.flags?.['direct-url'] && { flag: flags['direct-url'], file: file?.direct_url }
+    return { flag: flags['database-url'], file: file?.database_url, direct }
   }
 
   /** A session, whether the queue is installed or not; on the embedded server it is installed at once. */
@@ -172,6 +186,12 @@ export abstract class BaseCommand extends Command {
     return ['pgbq', ...(this.id ?? '').split(':')].join(' ').trim()
   }
 }
+
+/** For commands that need the server itself. */
+export const directUrlFlag = Flags.string({
+  description: 'connect to this server, past the pooler that the other settings name',
+  exclusive: ['embedded'],
+})
 
 const URL_EXAMPLE = 'pgbq status --database-url postgresql://user@host/database'
 

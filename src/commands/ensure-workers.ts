@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Flags } from '@oclif/core'
-import { BaseCommand } from '../base-command.js'
+import { BaseCommand, directUrlFlag } from '../base-command.js'
 import { readConfigFile } from '../engine/config-file.js'
 import { parseCount } from '../engine/count.js'
 import { chosenUrl, resolveTarget } from '../engine/database/target.js'
@@ -29,6 +29,7 @@ export default class EnsureWorkers extends BaseCommand {
     '<%= config.bin %> <%= command.id %> --print-systemd',
   ]
   static override flags = {
+    'direct-url': directUrlFlag,
     concurrency: Flags.string({ description: 'slots of the supervisor, 1 to 64' }),
     'idle-timeout': Flags.string({
       description: 'the supervisor leaves after this long without work',
@@ -113,8 +114,10 @@ export default class EnsureWorkers extends BaseCommand {
   /** This call, as it can be made from anywhere. */
   private async ownCall(flags: EnsureFlags, more: string[]): Promise<OwnCall> {
     const file = await readConfigFile(flags.config)
-    const url = flags.embedded ? 'embedded' : chosenUrl({ flag: flags['database-url'] })
-    const chosen = url ?? chosenUrl({ file: file?.config.database_url, env: {} })
+    const sources = this.sources(flags, file?.config)
+    const { file: _, direct, ...outer } = sources
+    const url = flags.embedded ? 'embedded' : chosenUrl({ ...outer, direct: { flag: direct?.flag } })
+    const chosen = url ?? chosenUrl(sources)
     const schema = flags.schema === undefined ? [] : ['--schema', flags.schema]
     return ownCall({
       words: [process.execPath, this.program, 'ensure-workers', ...ownFlags(flags), ...more, ...schema],
@@ -132,6 +135,7 @@ export default class EnsureWorkers extends BaseCommand {
   private connectionWords(flags: EnsureFlags): string[] {
     return [
       ...(flags['database-url'] === undefined ? [] : ['--database-url', flags['database-url']]),
+      ...(flags['direct-url'] === undefined ? [] : ['--direct-url', flags['direct-url']]),
       ...(flags.embedded ? ['--embedded'] : []),
       ...(this.wantsJson ? ['--json'] : []),
     ]

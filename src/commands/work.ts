@@ -1,5 +1,5 @@
 import { Flags, type Interfaces } from '@oclif/core'
-import { BaseCommand } from '../base-command.js'
+import { BaseCommand, directUrlFlag } from '../base-command.js'
 import { type FileConfig, readConfigFile } from '../engine/config-file.js'
 import { parseCount } from '../engine/count.js'
 import type { ConnectionTarget } from '../engine/database/target.js'
@@ -20,9 +20,11 @@ export default class Work extends BaseCommand {
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --concurrency 8 --topic mail --topic reports',
     '<%= config.bin %> <%= command.id %> --drain',
+    '<%= config.bin %> <%= command.id %> --direct-url postgresql://app@server:5432/app',
     '<%= config.bin %> <%= command.id %> --metrics-port 9187',
   ]
   static override flags = {
+    'direct-url': directUrlFlag,
     concurrency: Flags.string({
       description: 'slots of this host, 1 to 64 (default: what the queue allows)',
     }),

@@ -1,6 +1,7 @@
 import { Database } from '../engine/database/database.js'
 import { type ConnectionTarget, describeTarget } from '../engine/database/target.js'
 import { QueueError } from '../engine/errors.js'
+import { withoutPassword } from '../engine/schedule/own-call.js'
 
 /** The demo's database; nothing else on the server is touched. */
 export const DEMO_DATABASE = 'pgbq_demo'
@@ -104,10 +105,11 @@ function targetOf({ config, url, ...rest }: ConnectionTarget): ConnectionTarget 
 
 /** The same server's URL with the demo's database. */
 function urlOf(url: string): string {
+  if (!/^\w+:\/\//.test(url)) return `${url} dbname=${DEMO_DATABASE}`
   return url.replace(/^(\w+:\/\/[^/?]*)(\/[^?]*)?/, `$1/${DEMO_DATABASE}`)
 }
 
 /** A target's URL for a person to type, without a password; undefined where it came from elsewhere. */
 export function shownUrl({ url }: ConnectionTarget): string | undefined {
-  return url?.replace(/^(\w+:\/\/[^:@/]*):[^@]*@/, '$1@').replace(/([?&])password=[^&]*&?/, '$1')
+  return url === undefined ? undefined : withoutPassword(url)
 }

@@ -8,6 +8,8 @@ import { QueueError, usageError } from './errors.js'
 /** What a configuration file may hold. Durations as on the command line. */
 export interface FileConfig {
   database_url?: string
+  /** what workers connect to, where database_url is a pooler's */
+  direct_url?: string
   concurrency?: number
   warm?: number
   shutdown_timeout?: string
@@ -29,6 +31,7 @@ export interface FoundConfig {
 const NAMES = ['.pgbqrc', '.pgbqrc.json', '.pgbqrc.yaml']
 const KEYS: Record<keyof FileConfig, string> = {
   database_url: 'a text',
+  direct_url: 'a text',
   concurrency: 'an integer from 1 to 64',
   warm: 'an integer from 0 to 64',
   shutdown_timeout: 'a duration such as 30s',
@@ -146,6 +149,7 @@ function fits(key: keyof FileConfig, value: unknown): boolean {
     case 'metrics_file':
       return typeof value === 'string' && value !== ''
     case 'database_url':
+    case 'direct_url':
       return typeof value === 'string'
     default:
       return isDuration(value)

@@ -6,6 +6,7 @@ import type { Database } from './database/database.js'
 import { refuseTransactionPooler } from './database/pooler.js'
 import type { ConnectionTarget } from './database/target.js'
 import { QueueError } from './errors.js'
+import { absolutePaths } from './schedule/own-call.js'
 
 /** due and active are tasks, limit is the queue's, started is 0 or 1 supervisor. */
 export interface EnsureReport {
@@ -88,7 +89,8 @@ async function start(database: Database, options: EnsureOptions): Promise<void> 
     stdio: ['ignore', log, log],
     env: {
       ...process.env,
-      ...(options.target.url ? { PGBQ_DATABASE_URL: options.target.url } : {}),
+      ...absolutePaths(process.env),
+      ...environmentOf(options.target),
       PGBQ_LOG_FILE: options.logFile,
     },
   })
@@ -117,6 +119,11 @@ async function start(database: Database, options: EnsureOptions): Promise<void> 
   throw new QueueError('SUPERVISOR_FAILED', `The supervisor did not start; its log is ${options.logFile}`, {
     hint: 'pgbq work, to see why',
   })
+}
+
+/** Names the server to a `pgbq` of ours, whatever else its environment names. */
+export function environmentOf({ url }: ConnectionTarget): NodeJS.ProcessEnv {
+  return url === undefined ? {} : { PGBQ_DATABASE_URL: url, PGBQ_DIRECT_URL: url }
 }
 
 /** The log of a detached supervisor of this database, in the user's state folder. */

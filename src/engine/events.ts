@@ -35,7 +35,7 @@ export type QueueEvent =
   | { event: 'role_refused'; role: string; reason: string }
   | { event: 'warning'; message: string }
   | { event: 'database_lost'; reason: string }
-  | { event: 'database_back' }
+  | { event: 'database_back'; database: string }
   | { event: 'stopping'; reason: string }
   | { event: 'left'; reason: string; topic: string | null; count: number }
   | { event: 'stopped' }

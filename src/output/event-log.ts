@@ -79,7 +79,7 @@ function word(event: QueueEvent): string {
     case 'database_lost':
       return `${chalk.red('database lost')}: ${said(event.reason)}; reconnecting`
     case 'database_back':
-      return 'database back'
+      return `back at ${said(event.database)}`
     case 'stopping':
       return `stopping: ${said(event.reason)}`
     case 'left':

@@ -13,11 +13,13 @@ export function plainTopic(topic: string): string {
   return plain(/^\s|\s$|[\r\n\t]|^"|^\(no topic\)$/.test(topic) ? JSON.stringify(topic) : topic)
 }
 
-/** A text that may hold a connection URL, as it may be shown. */
+/** A text that may hold a connection URL or a string of keywords, as it may be shown. */
 export function hidePasswords(text: string): string {
   return text
+    .replace(/(\w+:\/\/[^\s:@/]*):[^\s/?]*@/g, '$1:***@')
     .replace(/(\w+:\/\/[^\s:@/]*):[^\s@]*@/g, '$1:***@')
-    .replace(/([?&]password=)[^&\s"]*/gi, '$1***')
+    .replace(/([?&](?:ssl)?password=)[^&\s"]*/gi, '$1***')
+    .replace(/((?:^|[\s"'])(?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|(?:[^\s'"\\]|\\.)+)/gi, '$1***')
 }
 
 const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`

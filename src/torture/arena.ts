@@ -79,10 +79,12 @@ export class Arena {
 
   /** Where a role connects; undefined: as whoever made the database. */
   targetOf(role: string | undefined): ConnectionTarget {
-    const { password, ...config } = this.server.config
+    const { url: _, config: given, ...rest } = this.server
+    const { password, ...config } = given
     const isGiven = role === undefined || role === this.server.config.user
     const own = role === undefined ? undefined : this.passwords.of(role)
     return {
+      ...rest,
       config: {
         ...config,
         ...(isGiven ? (password === undefined ? {} : { password }) : { user: role }),

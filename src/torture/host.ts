@@ -114,5 +114,5 @@ export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
 
 function environment({ url, passFile }: HostOptions): NodeJS.ProcessEnv {
   const { PGBQ_LOG_FILE: _, NODE_OPTIONS: __, PGPASSWORD: ___, ...env } = process.env
-  return { ...env, PGBQ_DATABASE_URL: url, PGPASSFILE: passFile, NO_COLOR: '1' }
+  return { ...env, PGBQ_DATABASE_URL: url, PGBQ_DIRECT_URL: url, PGPASSFILE: passFile, NO_COLOR: '1' }
 }

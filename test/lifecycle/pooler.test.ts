@@ -244,7 +244,7 @@ describe('a pooler in transaction mode', () => {
         expect(json.error).toMatchObject({
           code: 'TRANSACTION_POOLER',
           message: expect.stringContaining('LISTEN'),
-          hint: expect.stringContaining('--database-url'),
+          hint: expect.stringContaining('--direct-url'),
         })
       }
       expect(await queue.count('select count(*) from background_queue.supervisors')).toBe(0)
@@ -287,6 +287,38 @@ describe('a pooler in transaction mode', () => {
     expect(waited.json).toMatchObject({ state: 'finished' })
     expect((await run('status')).json.states).toMatchObject({ finished: 4, pending: 1 })
     expect(await stop(work)).toBe(0)
+  })
+
+  test('is passed by work and ensure-workers where --direct-url or PGBQ_DIRECT_URL names the server itself', async () => {
+    const { id } = (await run('enqueue', 'insert into ledger values (1)')).json
+    const drained = await pgbq(['work', '--drain', '--direct-url', queue.db.url()], { url: pool.through() })
+    expect(drained.code).toBe(0)
+    await queue.reaches(BigInt(id), 'finished')
+    const again = await queue.enqueue('insert into ledger values (2)')
+    const state = await mkdtemp(join(tmpdir(), 'pgbq-state-'))
+    onTestFinished(() => rm(state, { recursive: true }))
+    const flags = ['--idle-timeout', '1s', '--log-file', join(state, 'log'), '--json']
+    const env = { PGBQ_DIRECT_URL: queue.db.url() }
+    const ensured = await pgbq(['ensure-workers', ...flags], { url: pool.through(), env })
+    expect(ensured.json).toMatchObject({ due: 1, started: 1 })
+    await queue.reaches(again, 'finished')
+    await waitFor('it to leave', async () => (await sessions(queue.db)).length === 0)
+    expect(await entries()).toBe(2)
+  })
+
+  test('may stand in the configuration file beside the server itself: each command takes what it needs', async () => {
+    const path = join(await mkdtemp(join(tmpdir(), 'pgbq-file-')), '.pgbqrc.json')
+    onTestFinished(() => rm(dirname(path), { recursive: true }))
+    await writeFile(path, JSON.stringify({ database_url: pool.through(), direct_url: queue.db.url() }))
+    const call = (...args: string[]) => pgbq([...args, '--config', path, '--json'])
+    const { id } = (await call('enqueue', 'insert into ledger values (3)')).json
+    const work = await queue.work(['--config', path], { url: undefined })
+    await queue.reaches(BigInt(id), 'finished')
+    expect((await call('status')).json.states).toMatchObject({ finished: 1 })
+    expect(await stop(work)).toBe(0)
+    // what is named in front of the file is meant
+    const named = await pgbq(['work', '--config', path, '--drain', '--json'], { url: pool.through() })
+    expect(named.json.error.code).toBe('TRANSACTION_POOLER')
   })
 
   test('serves install, in one transaction', async () => {

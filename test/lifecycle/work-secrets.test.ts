@@ -18,6 +18,11 @@ const printed = (work: RunningWork) => JSON.stringify(work.events()) + work.stde
 /** A URL with the password in it, whatever way the server lets the role in. */
 const url = () => queue.db.url()
 
+function keywords(): string {
+  const { host, port, user, password, database } = queue.db.target().config
+  return `host=${host} port=${port} user=${user} password=${password} dbname=${database}`
+}
+
 function configFile(): string {
   const folder = mkdtempSync(join(tmpdir(), 'pgbq-secrets-'))
   const path = join(folder, '.pgbqrc.json')
@@ -29,6 +34,8 @@ describe('no password is shown by pgbq work, nor by ps', () => {
   test.each<[where: string, args: () => string[], options: () => CliOptions]>([
     ['the environment', () => [], () => ({ url: url() })],
     ['--database-url', () => ['--database-url', url()], () => ({ url: undefined })],
+    ['--direct-url', () => ['--direct-url', url()], () => ({ url: 'postgresql://nobody@127.0.0.1:1/app' })],
+    ['a string of keywords', () => ['--database-url', keywords()], () => ({ url: undefined })],
     ['the configuration file', () => ['--config', configFile()], () => ({ url: undefined })],
   ])('where %s names the server', async (_, args, options) => {
     expect(url()).toContain(PASSWORD)
@@ -55,6 +62,11 @@ describe('no password is shown by pgbq work, nor by ps', () => {
       '',
       2,
     ],
+    ['a host of several', ['work'], 'postgresql://u:s3cret@127.0.0.1:1,localhost:1/app', 1],
+    ['a password with signs in it', ['work'], 'postgresql://u:a@s3cret:@b@127.0.0.1:1/app', 1],
+    ['a string of keywords', ['work'], 'host=127.0.0.1 port=1 user=u password=s3cret dbname=app', 1],
+    ['a string of keywords that is wrong', ['work'], "host=h password='a s3cret", 2],
+    ['a string of keywords in the place of an argument', ['work', "host=h password='a s3cret'"], '', 2],
     ['a URL with the password behind it', ['work', 'postgresql://host/app?user=u&password=s3cret'], '', 2],
   ])('for %s', async (_, args, given, code) => {
     for (const format of [[], ['--json']]) {

@@ -116,7 +116,7 @@ function ini(
   return `[databases]\n* = host=${config.host} port=${config.port}\n[users]\n${userSettings}\n[pgbouncer]\n${text.join('\n')}\n`
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as { port: number }

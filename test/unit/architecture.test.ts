@@ -97,5 +97,5 @@ test("a worker's process loads nothing of the command line", () => {
   }
   visit('engine/worker/entry.ts')
   const packages = [...reached].filter((name) => !name.endsWith('.ts') && !name.startsWith('node:'))
-  expect(packages.sort()).toEqual(['libpg-query', 'pg', 'pg-connection-string'])
+  expect(packages.sort()).toEqual(['libpg-query', 'pg', 'pgpass/lib/helper.js'])
 })

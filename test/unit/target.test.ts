@@ -27,6 +27,18 @@ describe('the server that is chosen', () => {
     expect(chosenUrl({ env: {} })).toBeUndefined()
   })
 
+  test('is for workers the direct one, in front of each kind of these', () => {
+    const env = { ...all.env, PGBQ_DIRECT_URL: 'postgresql://direct-env' }
+    const direct = { flag: 'postgresql://direct-flag', file: 'postgresql://direct-file' }
+    const ofFile = { flag: undefined, file: direct.file }
+    expect(chosenUrl({ ...all, env, direct })).toBe('postgresql://direct-flag')
+    expect(chosenUrl({ ...all, env, direct: ofFile })).toBe('postgresql://flag')
+    expect(chosenUrl({ ...all, flag: undefined, env, direct: ofFile })).toBe('postgresql://direct-env')
+    expect(chosenUrl({ ...all, flag: undefined, direct: ofFile })).toBe('postgresql://own')
+    expect(chosenUrl({ file: all.file, env: {}, direct: ofFile })).toBe('postgresql://direct-file')
+    expect(chosenUrl({ ...all, flag: undefined, env })).toBe('postgresql://own')
+  })
+
   test('counts an empty variable as not set', () => {
     expect(chosenUrl({ env: { PGBQ_DATABASE_URL: '', DATABASE_URL: 'postgresql://common' } })).toBe(
       'postgresql://common',

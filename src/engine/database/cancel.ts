@@ -1,15 +1,16 @@
-import pg from 'pg'
+import { makeClient } from './client.js'
 import type { BackendKey } from './database.js'
+import { startsEncrypted } from './hosts.js'
 import type { ConnectionTarget } from './target.js'
 
 const GIVE_UP_MS = 5000
 
 /**
  * Asks the server to cancel what the backend runs now, and resolves when the server has delivered the signal.
- * Needs no rights on the backend's role.
+ * Needs no rights on the backend's role. `target` is that of a session on this server.
  */
 export async function sendCancelRequest(target: ConnectionTarget, key: BackendKey): Promise<void> {
-  const client = new pg.Client(target.config) as unknown as {
+  const client = makeClient(target, startsEncrypted(target)) as unknown as {
     host: string
     port: number
     connection: {

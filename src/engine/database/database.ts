@@ -1,7 +1,9 @@
 import type { EventEmitter } from 'node:events'
 import pg from 'pg'
 import type { QueueError } from '../errors.js'
+import { makeClient } from './client.js'
 import { translateError } from './errors.js'
+import { throughHosts } from './hosts.js'
 import { isoInstant } from './instant.js'
 import { type Step, type StepResult, submitPipeline } from './pipeline.js'
 import { type ScriptResult, submitScript } from './statement.js'
@@ -69,30 +71,42 @@ export class Database {
     })
   }
 
-  /** Opens a session. Errors: SERVER_UNREACHABLE, LOGIN_REFUSED, DATABASE_MISSING … with the way out. */
-  static async connect(target: ConnectionTarget, options: ConnectOptions): Promise<Database> {
-    const theirs = target.config.options ?? process.env.PGOPTIONS
+  /**
+   * Opens a session on the first of the target's servers that will do; from then on its target is that server alone.
+   * Errors: SERVER_UNREACHABLE, LOGIN_REFUSED, DATABASE_MISSING … with the way out.
+   */
+  static connect(target: ConnectionTarget, options: ConnectOptions): Promise<Database> {
+    return throughHosts(target, (one, isEncrypted) => Database.openOn(one, isEncrypted, options))
+  }
+
+  private static async openOn(
+    target: ConnectionTarget,
+    isEncrypted: boolean,
+    options: ConnectOptions,
+  ): Promise<Database> {
+    const theirs = target.config.options
+    const open = (startup: string) => Database.open(target, isEncrypted, options, startup)
     try {
-      return await Database.open(target, options, startupOptions(theirs, options.settings ?? {}))
+      return await open(startupOptions(theirs, options.settings ?? {}))
     } catch (error) {
       // a pooler that takes no options; putInForce() sets ours. The user's own must not be dropped in silence.
       const isOurs = !theirs && options.settings !== undefined
       if (!isOurs || (error as QueueError).code !== 'OPTIONS_REFUSED') throw error
-      return Database.open(target, options, '')
+      return open('')
     }
   }
 
   private static async open(
     target: ConnectionTarget,
+    isEncrypted: boolean,
     options: ConnectOptions,
     startup: string,
   ): Promise<Database> {
-    const client = new pg.Client({
-      ...target.config,
+    const client = makeClient(target, isEncrypted, {
       types,
       application_name: options.applicationName,
       options: startup,
-      connectionTimeoutMillis: options.connectTimeoutMs ?? 15_000,
+      connectionTimeoutMillis: options.connectTimeoutMs ?? target.connectTimeoutMs ?? 15_000,
       keepAlive: true,
       ...(options.pipeline ? { pipeline: true } : {}),
     } as pg.ClientConfig)

@@ -52,7 +52,7 @@ function connectionError(error: ServerError, target: string): QueueError | undef
       hint: 'pgbq status --database-url postgresql://user@host/database, or --embedded for the embedded PostgreSQL',
     })
   }
-  const refusal = poolerRefusal(error, target)
+  const refusal = poolerRefusal(error, target) ?? tlsRefusal(error, target)
   if (refusal) return refusal
   const lacksPassword = /password must be a string|no password supplied/i.test(message)
   if (['28P01', '28000'].includes(code) || lacksPassword) {
@@ -76,6 +76,29 @@ function connectionError(error: ServerError, target: string): QueueError | undef
     })
   }
   return undefined
+}
+
+/** Of Node's codes of TLS: those of certificates, and those of OpenSSL. */
+const OF_CERTIFICATES =
+  /^(UNABLE_TO_|CERT_|CRL_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_|INVALID_CA|ERR_TLS_|ERR_SSL_|ERR_OSSL)/
+
+function tlsRefusal(cause: ServerError, target: string): QueueError | undefined {
+  const { code = '', message } = cause
+  if (/does not support SSL|establishing an SSL connection/.test(message)) {
+    return new QueueError(
+      'TLS_UNAVAILABLE',
+      `The server of ${target} takes no TLS, and sslmode asks for it`,
+      {
+        cause,
+        hint: 'sslmode=prefer or sslmode=disable in the URL or PGSSLMODE, where the network is trusted',
+      },
+    )
+  }
+  if (!OF_CERTIFICATES.test(code)) return undefined
+  return new QueueError('CERTIFICATE_REFUSED', `No TLS with ${target}: ${message}`, {
+    cause,
+    hint: "name the certificate of the server's authority in sslrootcert= or PGSSLROOTCERT",
+  })
 }
 
 /** What a pooler does not do, in the words of pgbouncer. */

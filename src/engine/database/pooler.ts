@@ -41,7 +41,7 @@ function transactionPooler({ target }: Database): QueueError {
     'TRANSACTION_POOLER',
     `A connection pooler in transaction mode stands in front of ${describeTarget(target)}. There is no LISTEN through it, no session settings hold, and no end of a backend tells that a worker is dead`,
     {
-      hint: 'name the server itself: --database-url postgresql://user@server/database, or PGBQ_DATABASE_URL',
+      hint: 'name the server itself for the workers: --direct-url postgresql://user@server/database, PGBQ_DIRECT_URL, or direct_url in the configuration file',
     },
   )
 }

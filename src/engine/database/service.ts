@@ -7,9 +7,13 @@ import { QueueError } from '../errors.js'
  * What libpq's service file says of a service: https://www.postgresql.org/docs/current/libpq-pgservice.html
  * PGSERVICEFILE or ~/.pg_service.conf, then pg_service.conf in PGSYSCONFDIR. Errors: UNKNOWN_SERVICE.
  */
-export function readService(name: string, env: NodeJS.ProcessEnv = process.env): Record<string, string> {
+export function readService(
+  name: string,
+  env: NodeJS.ProcessEnv = process.env,
+  file = env.PGSERVICEFILE,
+): Record<string, string> {
   const files = [
-    env.PGSERVICEFILE || join(homedir(), '.pg_service.conf'),
+    file || join(env.HOME || homedir(), '.pg_service.conf'),
     join(env.PGSYSCONFDIR || '/etc/postgresql-common', 'pg_service.conf'),
   ]
   for (const file of files) {

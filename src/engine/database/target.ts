@@ -1,100 +1,136 @@
 import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import type { ClientConfig } from 'pg'
-import { parse } from 'pg-connection-string'
 import { usageError } from '../errors.js'
-import { readService } from './service.js'
+import { isPort } from './conninfo.js'
+import { type Parameters, readParameters } from './parameters.js'
+import { oneOf, readTls, type TlsParameters } from './tls.js'
 
-const URL_EXAMPLE = 'pgbq status --database-url postgresql://user@host/database'
+/** Where libpq looks for the socket of a local server. */
+export const SOCKET_FOLDERS = ['/var/run/postgresql', '/tmp']
+const SESSION_KINDS = ['any', 'read-write', 'read-only', 'primary', 'standby', 'prefer-standby'] as const
+export type SessionKind = (typeof SESSION_KINDS)[number]
 
-/** Where to connect: what `pg` takes, and the URL it came from where there is one (it may hold a password). */
+/** One server of several. */
+export interface Host {
+  host: string
+  port: number
+  /** where to connect, instead of asking for the host's */
+  address?: string
+}
+
+/** Where to connect: plain data, so that it can be handed to a worker's process; it may hold a password. */
 export interface ConnectionTarget {
+  /** the first server, the login and the options */
   config: ClientConfig
+  /** the connection string it came from, where there is one */
   url?: string
   /** logs in by that role's own credentials, not by those that were given for another */
   isOtherRole?: boolean
+  /** all servers, where the first is not all there is to know */
+  hosts?: Host[]
+  /** which of them will do */
+  sessionKind?: SessionKind
+  tls?: TlsParameters
+  /** the password file, where it is not ~/.pgpass */
+  passfile?: string
+  connectTimeoutMs?: number
 }
 
 export interface TargetSources {
   flag?: string | undefined
   file?: string | undefined
   env?: NodeJS.ProcessEnv
+  /** of what needs the server itself, not a pooler: sources that go before the others of their kind */
+  direct?: { flag?: string | undefined; file?: string | undefined } | undefined
 }
 
-/** The first of --database-url, PGBQ_DATABASE_URL, DATABASE_URL, the file; undefined if none names a server. */
-export function chosenUrl({ flag, file, env = process.env }: TargetSources): string | undefined {
-  return [flag, env.PGBQ_DATABASE_URL, env.DATABASE_URL, file].find((url) => url !== undefined && url !== '')
+/**
+ * The first of --database-url, PGBQ_DATABASE_URL, DATABASE_URL, the file; undefined if none names a server. What needs
+ * the server itself finds --direct-url, PGBQ_DIRECT_URL and the file's direct_url in front of each kind of them.
+ */
+export function chosenUrl({ flag, file, env = process.env, direct }: TargetSources): string | undefined {
+  const ofVariables = [direct && env.PGBQ_DIRECT_URL, env.PGBQ_DATABASE_URL, env.DATABASE_URL]
+  return [direct?.flag, flag, ...ofVariables, direct?.file, file].find(
+    (url) => url !== undefined && url !== '',
+  )
 }
 
-/** Reads a connection URL, or libpq's PG* variables and defaults where there is none. Errors: INVALID_URL. */
+/**
+ * Reads a connection URL or a string of keywords; what it leaves out, as libpq finds it. Errors: INVALID_URL,
+ * INVALID_VALUE, UNKNOWN_SERVICE, NOT_SUPPORTED, CERTIFICATE_MISSING, KEY_OPEN.
+ */
 export function resolveTarget(
   url: string | undefined,
   env: NodeJS.ProcessEnv = process.env,
 ): ConnectionTarget {
-  if (url === undefined) return { config: defaultConfig(env) }
-  if (!/^postgres(ql)?:\/\//.test(url)) {
-    throw usageError('INVALID_URL', 'Expected the database URL to begin with postgresql://', URL_EXAMPLE)
-  }
-  return { config: parseUrl(url, env), url }
-}
-
-function parseUrl(url: string, env: NodeJS.ProcessEnv): ClientConfig {
-  try {
-    const { host, port, ...rest } = parse(url)
-    const config = Object.fromEntries(
-      Object.entries(rest).filter(([, value]) => value != null && value !== ''),
-    )
-    return {
-      ...defaultConfig(env),
-      ...config,
-      ...(host ? { host } : {}),
-      ...(port ? { port: Number(port) } : {}),
-    }
-  } catch (cause) {
-    throw usageError(
-      'INVALID_URL',
-      `The database URL cannot be read: ${(cause as Error).message.replaceAll(url, '…')}`,
-      URL_EXAMPLE,
-    )
-  }
-}
-
-/** What a service says, then libpq's variables, then its defaults: the order of libpq. */
-function defaultConfig(env: NodeJS.ProcessEnv): ClientConfig {
-  const service = env.PGSERVICE ? readService(env.PGSERVICE, env) : {}
-  const { host, port: servicePort, user: serviceUser, dbname, password } = service
-  const port = parsePort(servicePort || env.PGPORT || '5432')
-  const user = serviceUser || env.PGUSER || userInfo().username
+  const given = readParameters(url, env)
+  const hosts = readHosts(given, given.port !== undefined && given.port === env.PGPORT ? 'PGPORT' : 'port')
+  const [{ host, port, address }] = hosts as [Host]
+  const user = given.user ?? userInfo().username
+  const { password, options, passfile } = given
+  const isAny = oneOf('target_session_attrs', given.target_session_attrs ?? 'any', SESSION_KINDS) === 'any'
+  const timeoutSec = Number(given.connect_timeout ?? 0)
   return {
-    host: host || env.PGHOST || socketFolder(port) || 'localhost',
-    port,
-    user,
-    database: dbname || env.PGDATABASE || user,
-    ...(password ? { password } : {}),
+    config: {
+      host,
+      port,
+      user,
+      database: given.dbname ?? user,
+      ...(password === undefined ? {} : { password }),
+      ...(options === undefined ? {} : { options }),
+    },
+    ...(url === undefined ? {} : { url }),
+    ...(hosts.length > 1 || address !== undefined ? { hosts } : {}),
+    ...(isAny ? {} : { sessionKind: given.target_session_attrs as SessionKind }),
+    tls: readTls(given, env),
+    ...(passfile === undefined ? {} : { passfile }),
+    ...(timeoutSec > 0 ? { connectTimeoutMs: timeoutSec * 1000 } : {}),
   }
 }
 
-function parsePort(text: string): number {
-  const port = Number(text)
-  if (/^\d+$/.test(text) && port >= 1 && port <= 65535) return port
-  throw usageError('INVALID_VALUE', `Expected PGPORT to be a port from 1 to 65535, got "${text}"`)
+/** As many as there are hosts or addresses; one port goes for all of them. */
+function readHosts({ host, hostaddr, port = '' }: Parameters, portName: string): Host[] {
+  const addresses = hostaddr?.split(',') ?? []
+  const hosts = host?.split(',') ?? addresses
+  const ports = port.split(',').map((text) => parsePort(text, portName))
+  const count = Math.max(hosts.length, 1)
+  if ((addresses.length > 0 && addresses.length !== count) || (ports.length > 1 && ports.length !== count))
+    throw usageError('INVALID_VALUE', `Expected as many ports and addresses as hosts, ${count}`)
+  return Array.from({ length: count }, (_, n) => {
+    const one = ports[n] ?? ports[0]!
+    return {
+      host: hosts[n] || addresses[n] || socketFolder(one) || 'localhost',
+      port: one,
+      ...(addresses[n] ? { address: addresses[n] } : {}),
+    }
+  })
 }
 
-/** The folder of the local server's socket, where libpq looks for it. */
+function parsePort(text: string, name: string): number {
+  if (text === '') return 5432
+  if (isPort(text)) return Number(text)
+  throw usageError('INVALID_VALUE', `Expected ${name} to be a port from 1 to 65535, got "${text}"`)
+}
+
 function socketFolder(port: number): string | undefined {
-  return ['/var/run/postgresql', '/tmp'].find((folder) => existsSync(`${folder}/.s.PGSQL.${port}`))
+  return SOCKET_FOLDERS.find((folder) => existsSync(`${folder}/.s.PGSQL.${port}`))
 }
 
 /** `database "app" at host:5432`, never a password. */
-export function describeTarget({ config }: ConnectionTarget): string {
-  const host = config.host?.startsWith('/')
-    ? config.host
-    : `${config.host ?? 'localhost'}:${config.port ?? 5432}`
-  return `database "${config.database ?? config.user}" at ${host}`
+export function describeTarget({ config, hosts }: ConnectionTarget): string {
+  const names = (hosts ?? [config]).map((one) => describeHost({ config: one }))
+  return `database "${config.database ?? config.user}" at ${names.join(', ')}`
+}
+
+/** The first server alone: `host:5432`, or the folder of its socket. */
+export function describeHost({ config: { host = 'localhost', port = 5432 } }: ConnectionTarget): string {
+  return host.startsWith('/') ? host : `${host}:${port}`
 }
 
 /** The same server and database as another role, by that role's own credentials (.pgpass, trust, certificates). */
 export function asRole(target: ConnectionTarget, role: string): ConnectionTarget {
-  const { password: _, user: __, ...config } = target.config
-  return { config: { ...config, user: role }, isOtherRole: true }
+  const { url: _, config, ...rest } = target
+  const { password: __, ...others } = config
+  return { ...rest, config: { ...others, user: role }, isOtherRole: true }
 }

@@ -27,12 +27,21 @@ export interface OwnCallOptions {
 
 const KEPT = [
   ...['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER', 'PGSERVICE', 'PGOPTIONS', 'PGSSLMODE', 'PGSSLNEGOTIATION'],
-  ...['PGTARGETSESSIONATTRS', 'PGCONNECT_TIMEOUT'],
+  ...['PGTARGETSESSIONATTRS', 'PGCONNECT_TIMEOUT', 'PGHOSTADDR', 'PGREQUIREAUTH', 'PGREQUIREPEER'],
+  ...[
+    'PGSSLMINPROTOCOLVERSION',
+    'PGSSLMAXPROTOCOLVERSION',
+    'PGSSLCERTMODE',
+    'PGCHANNELBINDING',
+    'PGGSSENCMODE',
+  ],
 ]
 const KEPT_PATHS = [
   ...['PGPASSFILE', 'PGSERVICEFILE', 'PGSYSCONFDIR', 'PGSSLROOTCERT', 'PGSSLCERT', 'PGSSLKEY', 'PGSSLCRL'],
   ...['PGBQ_EMBEDDED_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME'],
 ]
+
+const KEYWORD_PASSWORD = /(?:^|\s)(?:ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)*)/gi
 
 /** Errors: UNQUOTABLE for a word with a line break, which neither cron nor systemd can take. */
 export function ownCall({ words, target, url, configPath, env = process.env }: OwnCallOptions): OwnCall {
@@ -55,7 +64,7 @@ export function ownCall({ words, target, url, configPath, env = process.env }: O
 
 function variables(url: string | undefined, env: NodeJS.ProcessEnv): [string, string][] {
   const kept = KEPT.map((name) => [name, env[name] ?? ''] as [string, string])
-  const paths = KEPT_PATHS.map((name) => [name, env[name] ? resolve(env[name]) : ''] as [string, string])
+  const paths = Object.entries(absolutePaths(env))
   const isUrl = url !== undefined && url !== 'embedded'
   return [
     ...(isUrl ? [['PGBQ_DATABASE_URL', withoutPassword(url)] as [string, string]] : []),
@@ -63,21 +72,29 @@ function variables(url: string | undefined, env: NodeJS.ProcessEnv): [string, st
   ]
 }
 
+/** The variables that name files, for a process that runs in another folder. */
+export function absolutePaths(env: NodeJS.ProcessEnv): Record<string, string> {
+  const given = KEPT_PATHS.filter((name) => env[name])
+  return Object.fromEntries(given.map((name) => [name, resolve(env[name]!)]))
+}
+
 /** A connection URL that anybody may see. */
 export function withoutPassword(url: string): string {
+  if (!/^\w+:\/\//.test(url)) return url.replace(KEYWORD_PASSWORD, '').trim()
   return url
-    .replace(/^(\w+:\/\/[^/?#]*?):[^/?#]*@/, '$1@')
-    .replace(/([?&])password=[^&#]*(&?)/gi, (_, first, next) => (next ? first : ''))
+    .replace(/^(\w+:\/\/[^/?:]*?):[^/?]*@/, '$1@')
+    .replace(/([?&])(?:ssl)?password=[^&]*(&?)/gi, (_, first, next) => (next ? first : ''))
 }
 
 /** https://www.postgresql.org/docs/current/libpq-pgpass.html; none where a file or a service holds the password. */
 function passwordLine(
-  { config }: ConnectionTarget,
+  { config, hosts }: ConnectionTarget,
   url: string | undefined,
   env: NodeJS.ProcessEnv,
 ): string | undefined {
   const isGiven = (url !== undefined && withoutPassword(url) !== url) || Boolean(env.PGPASSWORD)
   if (!isGiven) return undefined
-  const fields = [config.host, config.port, config.database, config.user]
+  const servers = hosts ? ['*', '*'] : [config.host, config.port]
+  const fields = [...servers, config.database, config.user]
   return [...fields.map((field) => String(field).replaceAll(/[\\:]/g, '\\$&')), 'PASSWORD'].join(':')
 }

@@ -81,7 +81,7 @@ export class Control {
       if (isPooled({ pid, ...database.backendKey })) database.holdBackend()
       await refuseStrangers(database, role)
       await refuseClones(database)
-      return new Control(database, target, schema, role)
+      return new Control(database, database.target, schema, role)
     } catch (error) {
       await database.close()
       throw error

@@ -1,5 +1,5 @@
 import { isPassing } from '../database/passing.js'
-import type { ConnectionTarget } from '../database/target.js'
+import { type ConnectionTarget, describeTarget } from '../database/target.js'
 import type { Emit } from '../events.js'
 import type { Backend } from '../worker/ipc.js'
 import { Control, type Registration } from './control.js'
@@ -83,7 +83,7 @@ export class Link {
       throw failure
     }
     this.isReachable = true
-    this.hooks.emit({ event: 'database_back' })
+    this.hooks.emit({ event: 'database_back', database: describeTarget(control.target) })
     return true
   }
 

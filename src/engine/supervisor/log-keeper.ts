@@ -29,7 +29,7 @@ interface KeptLine extends LogLine {
  * task runs, and stays where the task is rolled back. What cannot be written is lost, and no task waits for it.
  */
 export class LogKeeper {
-  private readonly target: ConnectionTarget
+  private readonly target: () => ConnectionTarget
   private readonly emit: Emit
   private database: Database | undefined
   private lines: KeptLine[] = []
@@ -40,7 +40,8 @@ export class LogKeeper {
   private gatherTimer: NodeJS.Timeout | undefined
   private idleTimer: NodeJS.Timeout | undefined
 
-  constructor(target: ConnectionTarget, emit: Emit) {
+  /** `target`: the server of the control connection, which may change */
+  constructor(target: () => ConnectionTarget, emit: Emit) {
     this.target = target
     this.emit = emit
   }
@@ -111,7 +112,7 @@ export class LogKeeper {
 
   private async connect(): Promise<Database> {
     if (this.database && !this.database.lost) return this.database
-    const database = await Database.connect(this.target, {
+    const database = await Database.connect(this.target(), {
       applicationName: 'pg_background_queue notices',
       settings: KEEPER_SETTINGS,
       connectTimeoutMs: PAUSE_MS,

@@ -43,7 +43,7 @@ export class Supervisor {
       ends: new EndRequests(link),
       funeral: new Funeral(link, options.emit),
       watchdog: new Watchdog(pool.workers, () => this.onLate()),
-      log: new LogKeeper(options.target, options.emit),
+      log: new LogKeeper(() => link.control.target, options.emit),
     }
     this.reports = new Reports(this.parts)
     this.housekeeping = new Housekeeping(this.parts)
@@ -61,11 +61,13 @@ export class Supervisor {
     })
   }
 
-  private makePool({ target, runAs }: SupervisorOptions, link: Link): WorkerPool {
+  /** Workers connect to the very server that the control connection has found, in a list of several too. */
+  private makePool({ runAs }: SupervisorOptions, link: Link): WorkerPool {
     return new WorkerPool({
       onMessage: (worker, message) => this.reports.onMessage(worker, message),
       onExit: (worker, code, signal) => this.reports.onExit(worker, code, signal),
-      targetOf: (role) => (role === link.control.role ? target : asRole(target, role)),
+      targetOf: (role) =>
+        role === link.control.role ? link.control.target : asRole(link.control.target, role),
       setsRole: runAs === 'set-role',
     })
   }
@@ -163,7 +165,7 @@ export class Supervisor {
       supervisorId: link.control.supervisorId,
       slots: staffing.slots,
       warm: staffing.wanted,
-      database: describeTarget(options.target),
+      database: describeTarget(link.control.target),
     })
   }
 

@@ -96,8 +96,8 @@ export class WorkerProcess {
 }
 
 /** Only the credentials of the worker's own role reach its environment. */
-function workerEnvironment(target: ConnectionTarget): NodeJS.ProcessEnv {
-  const { PGBQ_DATABASE_URL: _a, DATABASE_URL: _b, NODE_OPTIONS: _c, ...env } = process.env
-  if (target.config.user !== undefined && target.isOtherRole) delete env.PGPASSWORD
-  return { ...env, [WORKER_TARGET_ENV]: JSON.stringify(target) }
+function workerEnvironment({ url: _, ...target }: ConnectionTarget): NodeJS.ProcessEnv {
+  const { PGBQ_DATABASE_URL: _a, PGBQ_DIRECT_URL: _b, DATABASE_URL: _c, ...env } = process.env
+  const { NODE_OPTIONS: _d, PGPASSWORD: _e, ...kept } = env
+  return { ...kept, [WORKER_TARGET_ENV]: JSON.stringify(target) }
 }

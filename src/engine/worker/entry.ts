@@ -39,7 +39,7 @@ async function main(): Promise<void> {
     worker.stop()
   }
   const begin = (workerId: bigint, secret: string): void => {
-    worker = new Worker(session, target, { workerId, secret, report })
+    worker = new Worker(session, session.database.target, { workerId, secret, report })
     report([{ type: 'ready' }])
     worker.work().then(
       () => leave(session),
