@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { Database } from '../../src/engine/database/database.js'
 import { install } from '../../src/engine/migrator.js'
 import { pgbq, startWork } from '../support/cli.js'
-import { debianPrograms, EMBEDDED, type OwnServer, type Programs, useServer } from '../support/own-server.js'
+import { debianPrograms, type OwnServer, PROGRAMS, type Programs, useServer } from '../support/own-server.js'
 import { waitFor } from '../support/wait.js'
 
 /** What the C extension's documentation says of postgresql.conf, on servers of our own. */
@@ -91,7 +91,7 @@ const reaches = (place: Place, id: bigint, state: string) =>
   })
 
 describe('postgresql.conf', () => {
-  const place = usePlace(EMBEDDED)
+  const place = usePlace(PROGRAMS)
 
   test('is where SHOW config_file says', async () => {
     expect(await place.value('SHOW config_file;')).toMatch(/postgresql\.conf$/)
@@ -201,7 +201,7 @@ async function isObeyed(place: Place): Promise<void> {
 }
 
 describe('ALTER SYSTEM from PostgreSQL 17 on', () => {
-  const place = usePlace(EMBEDDED)
+  const place = usePlace(PROGRAMS)
 
   test('works in a new session, as it is', async () => {
     await (await place.server.session()).query(ALTER)

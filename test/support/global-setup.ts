@@ -3,11 +3,12 @@ import { Database } from '../../src/engine/database/database.js'
 import { resolveTarget } from '../../src/engine/database/target.js'
 import { install } from '../../src/engine/migrator.js'
 import { MEMBERSHIPS, OWNER, PASSWORD, ROLES, TEMPLATE, withDatabase, withUser } from './names.js'
-import { findServer } from './server.js'
+import { findServer, type TestServer } from './server.js'
 
 declare module 'vitest' {
   interface ProvidedContext {
     serverUrl: string
+    programs: TestServer['programs']
   }
 }
 
@@ -30,6 +31,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await owner.close()
   await admin.query(`alter database ${TEMPLATE} with allow_connections false`)
   project.provide('serverUrl', server.url)
+  project.provide('programs', server.programs)
   return async () => {
     await sweep(admin)
     await admin.close()
