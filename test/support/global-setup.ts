@@ -51,9 +51,7 @@ async function closeSchema(url: string): Promise<void> {
   const template = await Database.connect(resolveTarget(withDatabase(url, TEMPLATE)), {
     applicationName: 'pgbq tests',
   })
-  await template.script(
-    `revoke create on schema public from public; grant create on schema public to ${OWNER}`,
-  )
+  await template.script(`revoke create on schema public from public; grant all on schema public to ${OWNER}`)
   await template.close()
 }
 
