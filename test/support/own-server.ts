@@ -2,11 +2,11 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, inject } from 'vitest'
-import { destroyEmbedded, startEmbedded } from '../../src/embedded/server.js'
+import { destroyEmbedded, startEmbedded, stopEmbedded } from '../../src/embedded/server.js'
 import { Database } from '../../src/engine/database/database.js'
 import { resolveTarget } from '../../src/engine/database/target.js'
 import { withUser } from './names.js'
-import { type ProgramsServer, startPrograms } from './programs-server.js'
+import { type OwnProcess, startPrograms } from './programs-server.js'
 
 /** PostgreSQL's programs of one major version. */
 export interface Programs {
@@ -45,7 +45,7 @@ export interface OwnServer {
 /** Starts it before the file's tests and ends it after them. */
 export function useServer(programs: Programs, settings: (folder: string) => string = () => ''): OwnServer {
   const sessions: Database[] = []
-  let running: ProgramsServer
+  let running: OwnProcess
   let original: string | undefined
   const server = {
     configure: (lines: string) => {
@@ -61,24 +61,41 @@ export function useServer(programs: Programs, settings: (folder: string) => stri
     },
   } as { -readonly [K in keyof OwnServer]: OwnServer[K] }
   beforeAll(async () => {
-    running = await (programs.bin === undefined ? startOurs() : startPrograms(programs.bin, settings))
+    running = await startServer(programs, settings)
     server.url = running.url
     server.admin = await server.session()
   })
   afterAll(async () => {
     await Promise.all(sessions.map((session) => session.close()))
-    await running?.stop()
+    await running?.destroy()
   })
   return server
 }
 
-async function startOurs(): Promise<ProgramsServer> {
+/** settings count for other programs than those of the embedded server. */
+export async function startServer(
+  { bin }: Programs,
+  settings: (folder: string) => string = () => '',
+): Promise<OwnProcess> {
+  if (bin !== undefined) return startPrograms(bin, settings)
   const home = mkdtempSync(join(tmpdir(), 'pgbq-server-'))
   chmodSync(home, 0o755)
-  const { url, dataDir } = await startEmbedded({ home, settings: { fsync: 'off' } })
-  const stop = async () => {
-    await destroyEmbedded({ home })
-    rmSync(home, { recursive: true, force: true })
+  const start = () => startEmbedded({ home, settings: { fsync: 'off' } })
+  const { url, dataDir, pid: first } = await start()
+  let pid = first
+  return {
+    url,
+    dataDir,
+    get pid() {
+      return pid
+    },
+    async start() {
+      pid = (await start()).pid
+    },
+    shutDown: async () => void (await stopEmbedded({ home })),
+    async destroy() {
+      await destroyEmbedded({ home })
+      rmSync(home, { recursive: true, force: true })
+    },
   }
-  return { url, dataDir, stop }
 }

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, type SpawnSyncOptions, spawn, spawnSync } from 'node:child_process'
 import { appendFileSync, chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,12 +9,18 @@ import { resolveTarget } from '../../src/engine/database/target.js'
 import { installPostgres } from './postgres-packages.js'
 import { waitFor } from './wait.js'
 
-/** A server that was made from PostgreSQL's own programs, in a folder that goes with it. */
-export interface ProgramsServer {
+/** A server in a folder of its own, which may be ended and started again. */
+export interface OwnProcess {
   /** a superuser's, by a unix socket */
-  url: string
-  dataDir: string
-  stop(): Promise<void>
+  readonly url: string
+  readonly dataDir: string
+  /** of the postmaster */
+  readonly pid: number
+  start(): Promise<void>
+  /** the fast shutdown: https://www.postgresql.org/docs/current/server-shutdown.html */
+  shutDown(): Promise<void>
+  /** down, and its folder away */
+  destroy(): Promise<void>
 }
 
 /** The folder of PostgreSQL's programs of a major version, where the server's user can read it. */
@@ -29,30 +35,48 @@ export async function placePostgres(major: number): Promise<{ bin: string; remov
 }
 
 /** settings: lines for postgresql.conf, given the folder of the socket and the data. */
-export async function startPrograms(
-  bin: string,
-  settings: (folder: string) => string,
-): Promise<ProgramsServer> {
+export async function startPrograms(bin: string, settings: (folder: string) => string): Promise<OwnProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'pgbq-server-'))
   chmodSync(folder, 0o755)
   const dataDir = join(folder, 'data')
   const owner = serverOwner(dataDir)
   const as = { cwd: '/', ...(owner ? { uid: owner.uid, gid: owner.gid } : {}) }
   if (owner) chownSync(folder, owner.uid, owner.gid)
-  const init = spawnSync(
-    join(bin, 'initdb'),
-    ['-D', dataDir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'],
-    { ...as, encoding: 'utf8' },
-  )
-  if (init.status !== 0) throw new Error(`initdb ended with ${init.status}: ${init.stdout}${init.stderr}`)
+  makeCluster(bin, dataDir, as)
   appendFileSync(
     join(dataDir, 'postgresql.conf'),
     `\nlisten_addresses = ''\nunix_socket_directories = '${folder}'\nfsync = off\n${settings(folder)}\n`,
   )
-  const child = spawn(join(bin, 'postgres'), ['-D', dataDir], { ...as, stdio: ['ignore', 'pipe', 'pipe'] })
   const url = `postgresql://postgres@/postgres?host=${encodeURIComponent(folder)}&port=5432`
-  await isUp(child, url)
-  return { url, dataDir, stop: () => end(child, folder) }
+  let child: ChildProcess
+  const server: OwnProcess = {
+    url,
+    dataDir,
+    get pid() {
+      return child.pid!
+    },
+    async start() {
+      if (child !== undefined) await gone(child)
+      child = spawn(join(bin, 'postgres'), ['-D', dataDir], { ...as, stdio: ['ignore', 'pipe', 'pipe'] })
+      await isUp(child, url)
+    },
+    async shutDown() {
+      child.kill('SIGINT')
+      await gone(child)
+    },
+    async destroy() {
+      await server.shutDown()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+  await server.start()
+  return server
+}
+
+function makeCluster(bin: string, dataDir: string, as: SpawnSyncOptions): void {
+  const args = ['-D', dataDir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
+  const init = spawnSync(join(bin, 'initdb'), args, { ...as, encoding: 'utf8' })
+  if (init.status !== 0) throw new Error(`initdb ended with ${init.status}: ${init.stdout}${init.stderr}`)
 }
 
 async function isUp(child: ChildProcess, url: string): Promise<void> {
@@ -71,12 +95,6 @@ async function isUp(child: ChildProcess, url: string): Promise<void> {
   })
 }
 
-/** SIGINT is the fast shutdown: https://www.postgresql.org/docs/current/server-shutdown.html */
-async function end(child: ChildProcess, folder: string): Promise<void> {
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  if (child.exitCode === null) {
-    child.kill('SIGINT')
-    await ended
-  }
-  rmSync(folder, { recursive: true, force: true })
+async function gone(child: ChildProcess): Promise<void> {
+  await waitFor('the server to be down', () => child.exitCode !== null || child.signalCode !== null)
 }

@@ -32,7 +32,7 @@ async function startVersion(major: number): Promise<TestServer> {
     found: `PostgreSQL ${major} from an npm package`,
     programs: { major, bin, lib: undefined },
     stop: async () => {
-      await server.stop()
+      await server.destroy()
       remove()
     },
   }
