@@ -159,7 +159,7 @@ test('cancels and times out a task of each role in the database', async () => {
 
 test("rescues the other role's task of a host that was killed, once its backend has ended by itself", async () => {
   const dead = await startWorking()
-  const id = await enqueue(`${EFFECT}; select pg_sleep(3)`, app)
+  const id = await enqueue(`${EFFECT}; select pg_sleep(2)`, app)
   const { pid } = await holderOf(id)
   for (const end of [dead.pid, pid]) process.kill(end, 'SIGKILL')
   const work = await startWorking()

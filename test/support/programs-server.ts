@@ -1,5 +1,5 @@
 import { type ChildProcess, type SpawnSyncOptions, spawn, spawnSync } from 'node:child_process'
-import { appendFileSync, chmodSync, chownSync, mkdtempSync, rmSync } from 'node:fs'
+import { appendFileSync, chmodSync, chownSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { serverOwner } from '../../src/embedded/owner.js'
@@ -7,6 +7,7 @@ import { installPrograms } from '../../src/embedded/programs.js'
 import { Database } from '../../src/engine/database/database.js'
 import { resolveTarget } from '../../src/engine/database/target.js'
 import { installPostgres } from './postgres-packages.js'
+import { removedWithUs } from './removed-with-us.js'
 import { waitFor } from './wait.js'
 
 /** A server in a folder of its own, which may be ended and started again. */
@@ -27,16 +28,18 @@ export interface OwnProcess {
 export async function placePostgres(major: number): Promise<{ bin: string; remove(): void }> {
   const { folder, release } = await installPostgres(major)
   const home = mkdtempSync(join(tmpdir(), 'pgbq-programs-'))
+  const remove = removedWithUs(home)
   chmodSync(home, 0o755)
   const programs = join(home, 'programs')
   const source = { folder, release, native: join(folder, 'native'), major: String(major), version: release }
   installPrograms(source, programs, join(home, 'scratch'), true)
-  return { bin: join(programs, 'bin'), remove: () => rmSync(home, { recursive: true, force: true }) }
+  return { bin: join(programs, 'bin'), remove }
 }
 
 /** settings: lines for postgresql.conf, given the folder of the socket and the data. */
 export async function startPrograms(bin: string, settings: (folder: string) => string): Promise<OwnProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'pgbq-server-'))
+  const remove = removedWithUs(folder)
   chmodSync(folder, 0o755)
   const dataDir = join(folder, 'data')
   const owner = serverOwner(dataDir)
@@ -66,7 +69,7 @@ export async function startPrograms(bin: string, settings: (folder: string) => s
     },
     async destroy() {
       await server.shutDown()
-      rmSync(folder, { recursive: true, force: true })
+      remove()
     },
   }
   await server.start()
