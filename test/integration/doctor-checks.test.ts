@@ -36,8 +36,6 @@ emptyQueueBeforeEach(db)
 
 let patient: Patient
 beforeAll(async () => {
-  // as PUBLIC may up to PostgreSQL 14
-  await db.admin.query('revoke create on schema public from public')
   await db.owner.query('select background_queue.grant_enqueue($1)', [ROLE])
   patient = { database: db.owner, schema: 'public', version: '0', isPrivateServer: false }
 })

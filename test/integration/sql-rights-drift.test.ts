@@ -10,8 +10,6 @@ const MALLORY = useRole(db, 'mallory')
 
 beforeAll(async () => {
   await db.owner.query('select background_queue.grant_enqueue($1)', [ALICE])
-  // as PUBLIC may up to PostgreSQL 14
-  await db.admin.query('revoke create on schema public from public')
   await db.admin.query(`grant create on schema public to ${MALLORY}`)
 })
 

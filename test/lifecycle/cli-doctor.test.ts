@@ -1,4 +1,4 @@
-import { beforeAll, beforeEach, expect, inject, onTestFinished, test } from 'vitest'
+import { beforeEach, expect, inject, onTestFinished, test } from 'vitest'
 import { pgbq } from '../support/cli.js'
 import { OWNER, PASSWORD, withDatabase, withUser } from '../support/names.js'
 import { findPgbouncer, startPooler } from '../support/pooler.js'
@@ -11,9 +11,6 @@ const NAMES = [
   ...['supervisors', 'unserved', 'orphans', 'connections', 'settings', 'xmin', 'dead-rows', 'bloat'],
   ...['indexes', 'retention', 'pg_cron', 'crontab'],
 ]
-
-// as PUBLIC may up to PostgreSQL 14
-beforeAll(async () => void (await queue.db.admin.query('revoke create on schema public from public')))
 
 interface Line {
   name: string

@@ -61,7 +61,9 @@ async function lockedRole(): Promise<string | undefined> {
   const { file } = await db.admin.one<{ file: string }>(`select current_setting('hba_file') as file`)
   if (!existsSync(file)) return undefined
   const role = `pgbq_locked_${randomBytes(4).toString('hex')}`
-  await db.admin.query(`create role ${role} login password 's3cret-right'`)
+  // before PostgreSQL 14 a password is kept in a form that only md5 takes
+  await db.admin.script(`begin; set local password_encryption = 'scram-sha-256';
+    create role ${role} login password 's3cret-right'; commit`)
   const before = readFileSync(file, 'utf8')
   const reload = async (text: string) => {
     writeFileSync(file, text)

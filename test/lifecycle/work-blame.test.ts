@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest'
 import { startProxy } from '../support/proxy.js'
 import { waitFor } from '../support/wait.js'
 import { eventsOf, holderOf, isAlive, stop, useQueue, workerPids } from './work-support.js'
@@ -64,7 +64,7 @@ describe('a task is not blamed', () => {
     expect(await stop(work)).toBe(0)
   })
 
-  test('for supervisors and whole hosts that are killed, four times; the next host has it within 5 s', async () => {
+  test('for supervisors and whole hosts that are killed, four times; the next host has it in time', async () => {
     let work = await queue.work(['--concurrency', '1'])
     await hold()
     const id = await queue.enqueue(HELD)
@@ -78,7 +78,8 @@ describe('a task is not blamed', () => {
       await next.event((e) => e.event === 'claimed')
       const tookMs = Math.round(performance.now() - killedAt)
       process.stdout.write(`${isWholeHost ? 'a host' : 'a supervisor'} killed; runs again: ${tookMs} ms\n`)
-      expect(tookMs).toBeLessThan(5000)
+      // before 14 the next host ends the backends, once the other was silent for 5 s
+      expect(tookMs).toBeLessThan(inject('serverMajor') < 14 ? 9000 : 5000)
       work = next
     }
     await letGo()

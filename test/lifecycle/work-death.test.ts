@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { needsPostgres } from '../support/version.js'
 import { waitFor } from '../support/wait.js'
 import { eventsOf, holderOf, isAlive, sessions, stop, useQueue, workerPids } from './work-support.js'
 
 const queue = useQueue()
+const ENDED_BY_OTHERS =
+  'a backend without its client is ended by another supervisor, not by client_connection_check_interval'
 const LEDGER = 'insert into ledger select 1 from pg_sleep(1)'
 
 beforeEach(async () => {
@@ -151,7 +154,8 @@ describe('a supervisor', () => {
     }
   })
 
-  test('killed beside a task that catches cancels: its child does not outlive it for long', async () => {
+  test('killed beside a task that catches cancels: its child does not outlive it for long', async (ctx) => {
+    needsPostgres(14, ENDED_BY_OTHERS, ctx)
     const work = await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(`do $$ begin loop begin perform pg_sleep(0.1);
       exception when query_canceled then null; end; end loop; end $$`)

@@ -15,9 +15,6 @@ vi.setConfig({ testTimeout: 60_000 })
 const queue = useQueue()
 const alice = useRole(queue)
 
-// as PUBLIC may up to PostgreSQL 14
-beforeAll(() => queue.db.admin.query('revoke create on schema public from public'))
-
 const warningsAtStart = async (args: string[], url: string): Promise<string[]> => {
   const work = await queue.work(['--drain', '--warm', '1', ...args], { url })
   expect(await work.exit()).toBe(0)

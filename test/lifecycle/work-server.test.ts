@@ -1,29 +1,17 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
-import {
-  destroyEmbedded,
-  type EmbeddedServer,
-  startEmbedded,
-  stopEmbedded,
-} from '../../src/embedded/server.js'
 import { Database } from '../../src/engine/database/database.js'
 import { resolveTarget } from '../../src/engine/database/target.js'
 import { install } from '../../src/engine/migrator.js'
 import { type RunningWork, startWork } from '../support/cli.js'
+import { PROGRAMS, startServer } from '../support/own-server.js'
+import type { OwnProcess } from '../support/programs-server.js'
 import { waitFor } from '../support/wait.js'
 import { eventsOf, isAlive, stop, workerPids } from './work-support.js'
 
 vi.setConfig({ testTimeout: 60_000 })
 
 /** A server of this file's own, to be ended under a running supervisor. */
-const home = mkdtempSync(join(tmpdir(), 'pgbq-work-'))
-let server: EmbeddedServer
-
-const start = async () => {
-  server = await startEmbedded({ home, settings: { fsync: 'off' } })
-}
+let server: OwnProcess
 
 async function ask<T extends Record<string, unknown>>(text: string, values: unknown[] = []): Promise<T[]> {
   const database = await Database.connect(resolveTarget(server.url), { applicationName: 'pgbq tests' })
@@ -35,17 +23,13 @@ async function ask<T extends Record<string, unknown>>(text: string, values: unkn
 }
 
 beforeAll(async () => {
-  chmodSync(home, 0o755)
-  await start()
+  server = await startServer(PROGRAMS)
   const database = await Database.connect(resolveTarget(server.url), { applicationName: 'pgbq tests' })
   await install(database)
   await database.query('create table ledger (n integer)')
   await database.close()
 })
-afterAll(async () => {
-  await destroyEmbedded({ home })
-  rmSync(home, { recursive: true, force: true })
-})
+afterAll(() => server.destroy())
 
 /** One task runs; `end` ends the server under it; then the server is started again. */
 async function survive(
@@ -61,7 +45,7 @@ async function survive(
   await end()
   await work.event((e) => e.event === 'database_lost')
   await waitFor('the workers to have left', () => eventsOf(work, 'worker_gone').length === 3)
-  await start()
+  await server.start()
   const upAt = performance.now()
   await work.event((e) => e.event === 'database_back')
   process.stdout.write(`back ${Math.round(performance.now() - upAt)} ms after the server was up\n`)
@@ -77,7 +61,7 @@ async function survive(
 
 test.each([
   ['an immediate shutdown', async () => process.kill(server.pid, 'SIGQUIT')],
-  ['a fast shutdown', () => stopEmbedded({ home })],
+  ['a fast shutdown', () => server.shutDown()],
 ])('survives %s of the server: work goes on, nothing is lost or counted as a death', async (_, end) => {
   const { work, task } = await survive(end)
   // a claim is not flushed: after a crash the task may just be pending, with nobody to rescue it from
@@ -100,10 +84,10 @@ test('four restarts of the server under a task, fast and at once in turn, are no
   )
   for (let n = 0; n < 4; n++) {
     await waitFor('its next run', () => eventsOf(work, 'claimed').length > n)
-    if (n % 2 === 0) await stopEmbedded({ home })
+    if (n % 2 === 0) await server.shutDown()
     else process.kill(server.pid, 'SIGQUIT')
     await waitFor('the loss', () => eventsOf(work, 'database_lost').length > n)
-    await start()
+    await server.start()
   }
   const task = await waitFor('the task to be finished', async () => {
     const [found] = await ask<Record<string, unknown>>(
@@ -143,7 +127,7 @@ test('survives the crash of a backend, after which the server restarts all other
 
 test('stops with 0 while the server is away', async () => {
   const work = await startWork(['--concurrency', '2'], { url: server.url })
-  await stopEmbedded({ home })
+  await server.shutDown()
   await work.event((e) => e.event === 'database_lost')
   const askedAt = performance.now()
   expect(await stop(work)).toBe(0)

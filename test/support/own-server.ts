@@ -1,24 +1,12 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import {
-  appendFileSync,
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll } from 'vitest'
-import { serverOwner } from '../../src/embedded/owner.js'
-import { destroyEmbedded, startEmbedded } from '../../src/embedded/server.js'
+import { afterAll, beforeAll, inject } from 'vitest'
+import { destroyEmbedded, startEmbedded, stopEmbedded } from '../../src/embedded/server.js'
 import { Database } from '../../src/engine/database/database.js'
 import { resolveTarget } from '../../src/engine/database/target.js'
 import { withUser } from './names.js'
-import { waitFor } from './wait.js'
+import { type OwnProcess, startPrograms } from './programs-server.js'
 
 /** PostgreSQL's programs of one major version. */
 export interface Programs {
@@ -29,7 +17,8 @@ export interface Programs {
   lib: string | undefined
 }
 
-export const EMBEDDED: Programs = { major: 18, bin: undefined, lib: undefined }
+/** Those of the version that the tests were told to run on, else of the embedded server. */
+export const PROGRAMS: Programs = inject('programs') ?? { major: 18, bin: undefined, lib: undefined }
 
 /** PostgreSQL's programs where Debian's packages put them, oldest first. */
 export function debianPrograms(): Programs[] {
@@ -53,16 +42,10 @@ export interface OwnServer {
   session(role?: string): Promise<Database>
 }
 
-interface Running {
-  url: string
-  dataDir: string
-  stop(): Promise<void>
-}
-
 /** Starts it before the file's tests and ends it after them. */
 export function useServer(programs: Programs, settings: (folder: string) => string = () => ''): OwnServer {
   const sessions: Database[] = []
-  let running: Running
+  let running: OwnProcess
   let original: string | undefined
   const server = {
     configure: (lines: string) => {
@@ -78,73 +61,41 @@ export function useServer(programs: Programs, settings: (folder: string) => stri
     },
   } as { -readonly [K in keyof OwnServer]: OwnServer[K] }
   beforeAll(async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'pgbq-server-'))
-    chmodSync(folder, 0o755)
-    running = await (programs.bin === undefined
-      ? startOurs(folder)
-      : startTheirs(programs.bin, folder, settings(folder)))
+    running = await startServer(programs, settings)
     server.url = running.url
     server.admin = await server.session()
   })
   afterAll(async () => {
     await Promise.all(sessions.map((session) => session.close()))
-    await running?.stop()
+    await running?.destroy()
   })
   return server
 }
 
-async function startOurs(home: string): Promise<Running> {
-  const { url, dataDir } = await startEmbedded({ home, settings: { fsync: 'off' } })
-  const stop = async () => {
-    await destroyEmbedded({ home })
-    rmSync(home, { recursive: true, force: true })
+/** settings count for other programs than those of the embedded server. */
+export async function startServer(
+  { bin }: Programs,
+  settings: (folder: string) => string = () => '',
+): Promise<OwnProcess> {
+  if (bin !== undefined) return startPrograms(bin, settings)
+  const home = mkdtempSync(join(tmpdir(), 'pgbq-server-'))
+  chmodSync(home, 0o755)
+  const start = () => startEmbedded({ home, settings: { fsync: 'off' } })
+  const { url, dataDir, pid: first } = await start()
+  let pid = first
+  return {
+    url,
+    dataDir,
+    get pid() {
+      return pid
+    },
+    async start() {
+      pid = (await start()).pid
+    },
+    shutDown: async () => void (await stopEmbedded({ home })),
+    async destroy() {
+      await destroyEmbedded({ home })
+      rmSync(home, { recursive: true, force: true })
+    },
   }
-  return { url, dataDir, stop }
-}
-
-async function startTheirs(bin: string, folder: string, settings: string): Promise<Running> {
-  const dataDir = join(folder, 'data')
-  const owner = serverOwner(dataDir)
-  const as = { cwd: '/', ...(owner ? { uid: owner.uid, gid: owner.gid } : {}) }
-  if (owner) chownSync(folder, owner.uid, owner.gid)
-  const init = spawnSync(
-    join(bin, 'initdb'),
-    ['-D', dataDir, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'],
-    { ...as, encoding: 'utf8' },
-  )
-  if (init.status !== 0) throw new Error(`initdb ended with ${init.status}: ${init.stdout}${init.stderr}`)
-  appendFileSync(
-    join(dataDir, 'postgresql.conf'),
-    `\nlisten_addresses = ''\nunix_socket_directories = '${folder}'\nfsync = off\n${settings}\n`,
-  )
-  const child = spawn(join(bin, 'postgres'), ['-D', dataDir], { ...as, stdio: ['ignore', 'pipe', 'pipe'] })
-  const url = `postgresql://postgres@/postgres?host=${encodeURIComponent(folder)}&port=5432`
-  await isUp(child, url)
-  return { url, dataDir, stop: () => end(child, folder) }
-}
-
-async function isUp(child: ChildProcess, url: string): Promise<void> {
-  let output = ''
-  for (const stream of [child.stdout!, child.stderr!])
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      output += text
-    })
-  await waitFor('the server to take connections', async () => {
-    if (child.exitCode !== null) throw new Error(`postgres ended with ${child.exitCode}: ${output}`)
-    const session = await Database.connect(resolveTarget(url), { applicationName: 'pgbq tests' }).catch(
-      () => undefined,
-    )
-    await session?.close()
-    return session !== undefined
-  })
-}
-
-/** SIGINT is the fast shutdown: https://www.postgresql.org/docs/current/server-shutdown.html */
-async function end(child: ChildProcess, folder: string): Promise<void> {
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  if (child.exitCode === null) {
-    child.kill('SIGINT')
-    await ended
-  }
-  rmSync(folder, { recursive: true, force: true })
 }

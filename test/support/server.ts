@@ -2,19 +2,40 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { destroyEmbedded, startEmbedded } from '../../src/embedded/server.js'
+import { placePostgres, startPrograms } from './programs-server.js'
 
 /** A server that tests may do anything to: its superuser's URL, and how it was found. */
 export interface TestServer {
   url: string
   found: string
+  /** of the version that was asked for; null: the tests' own servers are embedded ones */
+  programs: { major: number; bin: string; lib: undefined } | null
   stop(): Promise<void>
 }
 
-/** In this order: PGBQ_TEST_DATABASE_URL, a container engine, the embedded PostgreSQL. */
+/**
+ * In this order: PGBQ_TEST_DATABASE_URL, the major version of PGBQ_TEST_POSTGRES from an npm package, a container
+ * engine, the embedded PostgreSQL.
+ */
 export async function findServer(): Promise<TestServer> {
-  const url = process.env.PGBQ_TEST_DATABASE_URL
-  if (url) return { url, found: 'PGBQ_TEST_DATABASE_URL', stop: async () => undefined }
+  const { PGBQ_TEST_DATABASE_URL: url, PGBQ_TEST_POSTGRES: major } = process.env
+  if (url) return { url, found: 'PGBQ_TEST_DATABASE_URL', programs: null, stop: async () => undefined }
+  if (major) return startVersion(Number(major))
   return (await startContainer()) ?? startOwn()
+}
+
+async function startVersion(major: number): Promise<TestServer> {
+  const { bin, remove } = await placePostgres(major)
+  const server = await startPrograms(bin, () => 'max_connections = 200')
+  return {
+    url: server.url,
+    found: `PostgreSQL ${major} from an npm package`,
+    programs: { major, bin, lib: undefined },
+    stop: async () => {
+      await server.destroy()
+      remove()
+    },
+  }
 }
 
 async function startContainer(): Promise<TestServer | undefined> {
@@ -31,6 +52,7 @@ async function startContainer(): Promise<TestServer | undefined> {
   return {
     url: container.getConnectionUri(),
     found: 'a container (postgres:18)',
+    programs: null,
     stop: async () => void (await container.stop()),
   }
 }
@@ -42,6 +64,7 @@ async function startOwn(): Promise<TestServer> {
   return {
     url: server.url,
     found: `the embedded PostgreSQL ${server.version}`,
+    programs: null,
     stop: async () => {
       await destroyEmbedded({ home })
       await rm(home, { recursive: true, force: true })
