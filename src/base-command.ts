@@ -1,8 +1,10 @@
-import { Command, Errors, Flags } from '@oclif/core'
+import { Command } from '@oclif/core/command'
+import * as Errors from '@oclif/core/errors'
+import * as Flags from '@oclif/core/flags'
 import { Database, OWN_SEARCH_PATH } from './engine/database/database.js'
 import { type ConnectionTarget, chosenUrl, resolveTarget } from './engine/database/target.js'
 import { QueueError, usageError } from './engine/errors.js'
-import { install, requireInstalled } from './engine/migrator.js'
+import { requireInstalled } from './engine/installed.js'
 import { toCsv } from './output/csv.js'
 import { isFlagError, sayFlagError, wrongFlag } from './output/flag-error.js'
 import { toJson } from './output/json.js'
@@ -73,7 +75,10 @@ export abstract class BaseCommand extends Command {
       applicationName: 'pgbq',
       settings: { search_path: OWN_SEARCH_PATH },
     })
-    if (isEmbedded) await install(this.opened, { schema: flags.schema })
+    if (isEmbedded) {
+      const { install } = await import('./engine/migrator.js')
+      await install(this.opened, { schema: flags.schema })
+    }
     this.opened.onNotice(({ severity, message }) => {
       if (severity === 'WARNING') this.warnOnce(message)
     })

@@ -1,3 +1,4 @@
+import './navigator.js'
 import pg from 'pg'
 import type { BackendKey } from './database.js'
 import type { ConnectionTarget } from './target.js'

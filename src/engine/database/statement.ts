@@ -1,3 +1,4 @@
+import './navigator.js'
 import pg from 'pg'
 
 /** How a statement ended: the server's command tag without its counts, and the rows it told of. */

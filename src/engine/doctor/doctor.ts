@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.js'
-import { requireInstalled, schemaVersion } from '../migrator.js'
+import { requireInstalled, schemaVersion } from '../installed.js'
 import { namedQuery } from '../sql-files.js'
 import { type Check, check, type Finding, ok, type Patient, problem } from './check.js'
 import { checkCrontab, checkPgCron } from './cron.js'
