@@ -4,6 +4,7 @@ import { BaseCommand, type OpenQueue } from '../base-command.js'
 import type { Database } from '../engine/database/database.js'
 import { parseDuration, parseTime } from '../engine/duration.js'
 import { usageError } from '../engine/errors.js'
+import { checkSql } from '../engine/task-sql.js'
 import { enqueue, type ManyIds, type TaskOptions, type TaskRow } from '../engine/task-store.js'
 
 /** SQL that begins with a comment looks like a flag; no argument of a process can hold the guard itself. */
@@ -168,20 +169,6 @@ function integer(text: string | undefined, flag: string, low: number, high: numb
     )
   }
   return value
-}
-
-function checkSql(text: string | undefined): string {
-  if (text === undefined || text.trim() === '') {
-    throw usageError('BLANK_SQL', 'The SQL of the task is missing or blank', "pgbq enqueue 'SELECT 1'")
-  }
-  if (text.includes('\0')) {
-    throw usageError(
-      'NUL_BYTE',
-      'The SQL of the task has a NUL byte, which PostgreSQL cannot hold',
-      "tr -d '\\0' < FILE | pgbq enqueue -",
-    )
-  }
-  return text
 }
 
 async function readStdin(): Promise<string> {

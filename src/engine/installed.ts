@@ -3,6 +3,7 @@ import { notInstalled } from './database/errors.js'
 import { describeTarget } from './database/target.js'
 import { QueueError } from './errors.js'
 import type { Installation } from './install-refusals.js'
+import { findQueue } from './queue-place.js'
 import { namedQuery, readMigrations } from './sql-files.js'
 
 /** The version of the schema that this program brings. */
@@ -39,11 +40,7 @@ export async function installedVersion(
 export async function requireInstalled(database: Database): Promise<string> {
   const { installed } = await database.one<Installation>(namedQuery('installation'))
   if (!installed) throw notInstalled(describeTarget(database.target))
-  const found = await database.one<{ version: number; schema: string }>(
-    // the view gives the name as SQL would quote it
-    `select i.version, n.nspname as schema from background_queue.installed i
-     join pg_namespace n on n.oid = to_regnamespace(i.schema)`,
-  )
+  const found = await findQueue(database)
   const known = schemaVersion()
   if (found.version < known) {
     throw new QueueError(

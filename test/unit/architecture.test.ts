@@ -99,3 +99,19 @@ test("a worker's process loads nothing of the command line", () => {
   const packages = [...reached].filter((name) => !name.endsWith('.ts') && !name.startsWith('node:'))
   expect(packages.sort()).toEqual(['libpg-query', 'pg', 'pg-connection-string'])
 })
+
+test('the library is the engine alone, and loads no package', () => {
+  const reached = new Set<string>()
+  const visit = (path: string): void => {
+    if (reached.has(path)) return
+    reached.add(path)
+    const { text = '' } = sources.find((s) => s.path === path) ?? {}
+    const names = [...text.matchAll(/^(?:import|export) (?!type\b)[^;]*?from '([^']+)'/gm)].map((m) => m[1]!)
+    for (const name of names) visit(resolveImport(path, name))
+  }
+  visit('library.ts')
+  const outside = [...reached].filter((name) => !/^(engine\/|library\.ts$|node:)/.test(name))
+  expect(outside).toEqual([])
+  expect(reached.size).toBeGreaterThan(5)
+  expect(offenders(({ imports }) => imports.includes('library.ts'))).toEqual([])
+})
