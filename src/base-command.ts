@@ -6,11 +6,9 @@ import { type ConnectionTarget, chosenUrl, resolveTarget } from './engine/databa
 import { QueueError, usageError } from './engine/errors.js'
 import { requireInstalled } from './engine/installed.js'
 import { toCsv } from './output/csv.js'
-import { isFlagError, sayFlagError, wrongFlag } from './output/flag-error.js'
 import { toJson } from './output/json.js'
-import { nearest } from './output/nearest.js'
 import { hidePasswords, plain } from './output/plain.js'
-import { ABSOLUTE, type TimeStyle } from './output/time.js'
+import type { TimeStyle } from './output/time.js'
 
 export interface ConnectionFlags {
   'database-url'?: string | undefined
@@ -128,7 +126,9 @@ export abstract class BaseCommand extends Command {
 
   /** How times are shown to people; distances are the server's. */
   protected async timeStyle(database: Database, chosen: string | undefined): Promise<TimeStyle> {
-    if ((chosen ?? (process.stdout.isTTY ? 'relative' : 'absolute')) === 'absolute') return ABSOLUTE
+    if ((chosen ?? (process.stdout.isTTY ? 'relative' : 'absolute')) === 'absolute') {
+      return (await import('./output/time.js')).ABSOLUTE
+    }
     const { now } = await database.one<{ now: string }>('select clock_timestamp() as now')
     return { style: 'relative', now }
   }
@@ -149,7 +149,8 @@ export abstract class BaseCommand extends Command {
 
   override async catch(error: Error & { oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof Errors.ExitError) throw error
-    const failure = toQueueError(error, this.helpHint(error))
+    const { toQueueError } = await import('./output/failure.js')
+    const failure = toQueueError(error, this.line, { ...this.ctor.baseFlags, ...this.ctor.flags })
     const { code, hint } = failure
     const message = hidePasswords(failure.message)
     if (this.wantsJson) this.log(this.format({ error: { code, message, hint: hint ?? null } }))
@@ -158,14 +159,6 @@ export abstract class BaseCommand extends Command {
       if (hint) this.note(`Try this: ${plain(hint)}`)
     }
     process.exitCode = failure.usage ? 2 : 1
-  }
-
-  /** The flag that a wrong one was meant to be, and where all of them stand. */
-  private helpHint(error: Error): string {
-    const { flags, baseFlags } = this.ctor
-    const known = Object.keys({ ...baseFlags, ...flags }).map((name) => `--${name}`)
-    const near = nearest(wrongFlag(error) ?? '', known)
-    return `${near === undefined ? '' : `${this.line} ${near}, or `}${this.line} --help`
   }
 
   override async finally(): Promise<void> {
@@ -179,13 +172,3 @@ export abstract class BaseCommand extends Command {
 }
 
 const URL_EXAMPLE = 'pgbq status --database-url postgresql://user@host/database'
-
-/** Wrong flags are usage errors; what the server said beyond our rules is passed on with its SQLSTATE. */
-function toQueueError(error: Error & { code?: string; hint?: string }, help: string): QueueError {
-  if (isFlagError(error)) return usageError('USAGE', sayFlagError(error), help)
-  if (!(error instanceof QueueError)) {
-    return new QueueError(error.code ?? 'UNEXPECTED', error.message, { hint: error.hint, cause: error })
-  }
-  if (!error.usage || error.hint !== undefined) return error
-  return usageError(error.code, error.message, help)
-}

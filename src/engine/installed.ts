@@ -4,10 +4,7 @@ import { describeTarget } from './database/target.js'
 import { QueueError } from './errors.js'
 import type { Installation } from './install-refusals.js'
 import { findQueue } from './queue-place.js'
-import { namedQuery, readMigrations } from './sql-files.js'
-
-/** The version of the schema that this program brings. */
-export const schemaVersion = (): number => readMigrations().at(-1)!.version
+import { namedQuery, schemaVersion } from './sql-files.js'
 
 /** NEWER_SCHEMA: the queue is a newer program's. */
 export class NewerSchemaError extends QueueError {

@@ -1,5 +1,5 @@
 import { findPackage } from '../embedded/programs.js'
-import { schemaVersion } from '../engine/installed.js'
+import { schemaVersion } from '../engine/sql-files.js'
 
 /** The program and its Node, the schema that it installs, and the PostgreSQL that it brings. */
 export function sayVersions(program: string): string {

@@ -14,7 +14,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { schemaVersion } from '../../src/engine/installed.js'
+import { schemaVersion } from '../../src/engine/sql-files.js'
 import { environment, pgbq } from '../support/cli.js'
 import { useDatabase } from '../support/database.js'
 
