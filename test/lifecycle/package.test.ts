@@ -101,7 +101,13 @@ await Promise.all([client.end(), pool.end()])
 test('an application in TypeScript finds the library by its name, with its types, and runs', async () => {
   writeFileSync(join(project, 'package.json'), '{ "type": "module" }')
   writeFileSync(join(project, 'main.ts'), APPLICATION)
-  const settings = { module: 'nodenext', target: 'es2022', strict: true, exactOptionalPropertyTypes: true }
+  const settings = {
+    module: 'nodenext',
+    target: 'es2022',
+    lib: ['es2022'],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+  }
   const compilerOptions = {
     ...settings,
     types: ['node'],
