@@ -2,6 +2,8 @@ import { cancelTask } from './engine/acting/cancel.js'
 import { retryOrThrow } from './engine/acting/retry.js'
 import { callerSession } from './engine/database/caller.js'
 import type { CallerConnection } from './engine/database/caller-connection.js'
+import { notInstalled } from './engine/database/errors.js'
+import type { Session } from './engine/database/session.js'
 import { parseTime } from './engine/duration.js'
 import { QueueError, usageError } from './engine/errors.js'
 import { findQueue } from './engine/queue-place.js'
@@ -97,21 +99,27 @@ export function enqueueMany(connection: CallerConnection, tasks: NewTask[]): Pro
 export async function cancel(connection: CallerConnection, id: bigint | string): Promise<Outcome> {
   const number = store.parseId(String(id))
   const session = callerSession(connection)
-  return cancelTask(session, (await findQueue(session)).schema, number)
+  return cancelTask(session, await schemaOf(session), number)
 }
 
 /** Makes a failed or cancelled task pending with this transaction's commit. Errors: INVALID_ID, RETRY_REFUSED. */
 export async function retry(connection: CallerConnection, id: bigint | string): Promise<Outcome> {
   const number = store.parseId(String(id))
   const session = callerSession(connection)
-  return retryOrThrow(session, (await findQueue(session)).schema, number)
+  return retryOrThrow(session, await schemaOf(session), number)
 }
 
 /** One task, as this transaction sees it. Errors: INVALID_ID, UNKNOWN_TASK. */
 export async function findTask(connection: CallerConnection, id: bigint | string): Promise<Task> {
   const number = store.parseId(String(id))
   const session = callerSession(connection)
-  return store.findTask(session, (await findQueue(session)).schema, number)
+  return store.findTask(session, await schemaOf(session), number)
+}
+
+async function schemaOf(session: Session): Promise<string> {
+  const found = await findQueue(session)
+  if (found === undefined) throw notInstalled('the database of this connection')
+  return found.schema
 }
 
 /** Mistakes of the caller come as rejections too. */

@@ -35,9 +35,8 @@ export async function installedVersion(
 
 /** The schema of an installed queue of this version. Errors: NOT_INSTALLED, OLDER_SCHEMA, NEWER_SCHEMA. */
 export async function requireInstalled(database: Database): Promise<string> {
-  const { installed } = await database.one<Installation>(namedQuery('installation'))
-  if (!installed) throw notInstalled(describeTarget(database.target))
   const found = await findQueue(database)
+  if (found === undefined) throw notInstalled(describeTarget(database.target))
   const known = schemaVersion()
   if (found.version < known) {
     throw new QueueError(
