@@ -1,4 +1,10 @@
 #!/usr/bin/env node
-import { execute } from '@oclif/core'
+import module from 'node:module'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 
+// Node 22.1 and newer keep compiled code: in a folder of the user's own, for whoever may write it runs code as we
+module.enableCompileCache?.(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'pgbq'))
+
+const { execute } = await import('@oclif/core/execute')
 await execute({ dir: import.meta.url })

@@ -1,4 +1,6 @@
-import { Command, Errors, Flags } from '@oclif/core'
+import { Command } from '@oclif/core/command'
+import * as Errors from '@oclif/core/errors'
+import * as Flags from '@oclif/core/flags'
 import type { FileConfig } from './engine/config-file.js'
 import { Database, OWN_SEARCH_PATH } from './engine/database/database.js'
 import {
@@ -8,13 +10,11 @@ import {
   type TargetSources,
 } from './engine/database/target.js'
 import { QueueError, usageError } from './engine/errors.js'
-import { install, requireInstalled } from './engine/migrator.js'
+import { requireInstalled } from './engine/installed.js'
 import { toCsv } from './output/csv.js'
-import { isFlagError, sayFlagError, wrongFlag } from './output/flag-error.js'
 import { toJson } from './output/json.js'
-import { nearest } from './output/nearest.js'
 import { hidePasswords, plain } from './output/plain.js'
-import { ABSOLUTE, type TimeStyle } from './output/time.js'
+import type { TimeStyle } from './output/time.js'
 
 export interface ConnectionFlags {
   'database-url'?: string | undefined
@@ -87,7 +87,10 @@ export abstract class BaseCommand extends Command {
       applicationName: 'pgbq',
       settings: { search_path: OWN_SEARCH_PATH },
     })
-    if (isEmbedded) await install(this.opened, { schema: flags.schema })
+    if (isEmbedded) {
+      const { install } = await import('./engine/migrator.js')
+      await install(this.opened, { schema: flags.schema })
+    }
     this.opened.onNotice(({ severity, message }) => {
       if (severity === 'WARNING') this.warnOnce(message)
     })
@@ -137,7 +140,9 @@ export abstract class BaseCommand extends Command {
 
   /** How times are shown to people; distances are the server's. */
   protected async timeStyle(database: Database, chosen: string | undefined): Promise<TimeStyle> {
-    if ((chosen ?? (process.stdout.isTTY ? 'relative' : 'absolute')) === 'absolute') return ABSOLUTE
+    if ((chosen ?? (process.stdout.isTTY ? 'relative' : 'absolute')) === 'absolute') {
+      return (await import('./output/time.js')).ABSOLUTE
+    }
     const { now } = await database.one<{ now: string }>('select clock_timestamp() as now')
     return { style: 'relative', now }
   }
@@ -158,7 +163,8 @@ export abstract class BaseCommand extends Command {
 
   override async catch(error: Error & { oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof Errors.ExitError) throw error
-    const failure = toQueueError(error, this.helpHint(error))
+    const { toQueueError } = await import('./output/failure.js')
+    const failure = toQueueError(error, this.line, { ...this.ctor.baseFlags, ...this.ctor.flags })
     const { code, hint } = failure
     const message = hidePasswords(failure.message)
     if (this.wantsJson) this.log(this.format({ error: { code, message, hint: hint ?? null } }))
@@ -167,14 +173,6 @@ export abstract class BaseCommand extends Command {
       if (hint) this.note(`Try this: ${plain(hint)}`)
     }
     process.exitCode = failure.usage ? 2 : 1
-  }
-
-  /** The flag that a wrong one was meant to be, and where all of them stand. */
-  private helpHint(error: Error): string {
-    const { flags, baseFlags } = this.ctor
-    const known = Object.keys({ ...baseFlags, ...flags }).map((name) => `--${name}`)
-    const near = nearest(wrongFlag(error) ?? '', known)
-    return `${near === undefined ? '' : `${this.line} ${near}, or `}${this.line} --help`
   }
 
   override async finally(): Promise<void> {
@@ -194,13 +192,3 @@ export const directUrlFlag = Flags.string({
 })
 
 const URL_EXAMPLE = 'pgbq status --database-url postgresql://user@host/database'
-
-/** Wrong flags are usage errors; what the server said beyond our rules is passed on with its SQLSTATE. */
-function toQueueError(error: Error & { code?: string; hint?: string }, help: string): QueueError {
-  if (isFlagError(error)) return usageError('USAGE', sayFlagError(error), help)
-  if (!(error instanceof QueueError)) {
-    return new QueueError(error.code ?? 'UNEXPECTED', error.message, { hint: error.hint, cause: error })
-  }
-  if (!error.usage || error.hint !== undefined) return error
-  return usageError(error.code, error.message, help)
-}

@@ -1,4 +1,4 @@
-import { CommandHelp, Help } from '@oclif/core'
+import { CommandHelp, Help } from '@oclif/core/help'
 
 const ORDER = ['USAGE', 'DESCRIPTION', 'ARGUMENTS', 'FLAGS', 'GLOBAL FLAGS', 'EXAMPLES']
 

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 
 /** For commands that list: what stdout gets. --json is --output json. */
 export const outputFlags = {

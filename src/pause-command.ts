@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { ActingCommand, countOf, topicsOf, yesFlag } from './acting-command.js'
 import { countRunning, listPaused, type PauseReport, setPaused } from './engine/acting/pause.js'
 import { plain } from './output/plain.js'

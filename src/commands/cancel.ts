@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core'
+import * as Args from '@oclif/core/args'
+import * as Flags from '@oclif/core/flags'
 import { ActingCommand } from '../acting-command.js'
 import { awaitCancel, cancelTask } from '../engine/acting/cancel.js'
 import type { Outcome } from '../engine/acting/outcome.js'

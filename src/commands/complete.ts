@@ -1,5 +1,5 @@
 import { text } from 'node:stream/consumers'
-import { Args } from '@oclif/core'
+import * as Args from '@oclif/core/args'
 import { BaseCommand, type ConnectionFlags } from '../base-command.js'
 import { type Candidate, complete, type KnownCommand, type Wanted } from '../completion/candidates.js'
 import { splitLine } from '../completion/words.js'

@@ -1,11 +1,11 @@
-import { Args, Flags } from '@oclif/core'
+import * as Args from '@oclif/core/args'
+import * as Flags from '@oclif/core/flags'
 import { BaseCommand, type OpenQueue } from '../base-command.js'
 import type { Database } from '../engine/database/database.js'
 import { parseDuration, parseTime } from '../engine/duration.js'
 import { usageError } from '../engine/errors.js'
+import { checkSql } from '../engine/task-sql.js'
 import { enqueue, type ManyIds, type TaskOptions, type TaskRow } from '../engine/task-store.js'
-import { oneLine } from '../output/table.js'
-import { sayOutcome } from '../output/task-text.js'
 
 /** SQL that begins with a comment looks like a flag; no argument of a process can hold the guard itself. */
 const COMMENT = /^--(\s|[^\n=]*\n)/
@@ -77,6 +77,7 @@ export default class Enqueue extends BaseCommand {
     }
     await this.hintAtWorkers(database)
     const task = await this.waitFor({ database, schema }, id)
+    const { sayOutcome } = await import('../output/task-text.js')
     this.print(task, sayOutcome(task))
     if (task.state !== 'finished') process.exitCode = 1
   }
@@ -115,11 +116,11 @@ export default class Enqueue extends BaseCommand {
   private async warnOfControl(sql: string): Promise<void> {
     const { findTransactionControl } = await import('../engine/worker/parser.js')
     const command = await findTransactionControl(sql)
-    if (command !== undefined) {
-      this.note(
-        `Warning: the task will fail, for it controls its transaction with "${oneLine(command)}"; all statements of a task are one transaction`,
-      )
-    }
+    if (command === undefined) return
+    const { oneLine } = await import('../output/table.js')
+    this.note(
+      `Warning: the task will fail, for it controls its transaction with "${oneLine(command)}"; all statements of a task are one transaction`,
+    )
   }
 
   /** For a person at a terminal only: nobody is there to run it. */
@@ -168,20 +169,6 @@ function integer(text: string | undefined, flag: string, low: number, high: numb
     )
   }
   return value
-}
-
-function checkSql(text: string | undefined): string {
-  if (text === undefined || text.trim() === '') {
-    throw usageError('BLANK_SQL', 'The SQL of the task is missing or blank', "pgbq enqueue 'SELECT 1'")
-  }
-  if (text.includes('\0')) {
-    throw usageError(
-      'NUL_BYTE',
-      'The SQL of the task has a NUL byte, which PostgreSQL cannot hold',
-      "tr -d '\\0' < FILE | pgbq enqueue -",
-    )
-  }
-  return text
 }
 
 async function readStdin(): Promise<string> {

@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { BaseCommand, directUrlFlag } from '../base-command.js'
 import { readConfigFile } from '../engine/config-file.js'
 import { parseCount } from '../engine/count.js'

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { BaseCommand } from '../base-command.js'
 import { install } from '../engine/migrator.js'
 import { sayInstall } from '../output/install-text.js'

@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core'
+import * as Args from '@oclif/core/args'
+import * as Flags from '@oclif/core/flags'
 import { topicsOf } from '../acting-command.js'
 import { BaseCommand, type OpenQueue } from '../base-command.js'
 import { parseDuration } from '../engine/duration.js'

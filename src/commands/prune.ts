@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { ActingCommand, countOf, yesFlag } from '../acting-command.js'
 import { planPrune, prune } from '../engine/acting/prune.js'
 import { parseDuration } from '../engine/duration.js'

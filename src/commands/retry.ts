@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core'
+import * as Args from '@oclif/core/args'
+import * as Flags from '@oclif/core/flags'
 import { ActingCommand, countOf, topicsOf, yesFlag } from '../acting-command.js'
 import type { Outcome } from '../engine/acting/outcome.js'
 import { listFailed, retryMany, retryTask } from '../engine/acting/retry.js'

@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core'
+import * as Args from '@oclif/core/args'
+import * as Flags from '@oclif/core/flags'
 import { BaseCommand, type OpenQueue } from '../base-command.js'
 import type { Database } from '../engine/database/database.js'
 import { usageError } from '../engine/errors.js'

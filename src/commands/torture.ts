@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { BaseCommand } from '../base-command.js'
 import { parseDuration } from '../engine/duration.js'
 import { usageError } from '../engine/errors.js'

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { ActingCommand, countOf, yesFlag } from '../acting-command.js'
 import { planUninstall, type UninstallPlan, uninstall } from '../engine/acting/uninstall.js'
 import { usageError } from '../engine/errors.js'

@@ -1,4 +1,5 @@
-import { Flags, type Interfaces } from '@oclif/core'
+import type { Interfaces } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { BaseCommand, directUrlFlag } from '../base-command.js'
 import { type FileConfig, readConfigFile } from '../engine/config-file.js'
 import { parseCount } from '../engine/count.js'

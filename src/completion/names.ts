@@ -1,6 +1,6 @@
 import { Database, OWN_SEARCH_PATH } from '../engine/database/database.js'
 import type { ConnectionTarget } from '../engine/database/target.js'
-import { requireInstalled } from '../engine/migrator.js'
+import { requireInstalled } from '../engine/installed.js'
 import { inSchema, namedQuery } from '../engine/sql-files.js'
 import type { Candidate, Wanted } from './candidates.js'
 

@@ -1,11 +1,10 @@
 import type { Database } from './database/database.js'
-import { notInstalled } from './database/errors.js'
-import { describeTarget } from './database/target.js'
 import { QueueError } from './errors.js'
 import { detachExtension, type FromExtensionOptions } from './from-extension/detach.js'
 import { type Moved, moveTasks } from './from-extension/move.js'
 import { keepOthersOut, LOCK_TIMEOUT_MS, patiently } from './install-locks.js'
 import { explain, type Installation, queuePresent, refuseServer } from './install-refusals.js'
+import { installedVersion, NewerSchemaError } from './installed.js'
 import { replaceFunctions } from './replace-functions.js'
 import { inSchema, type Migration, namedQuery, readMigrations } from './sql-files.js'
 
@@ -31,21 +30,6 @@ export interface InstallReport {
   applied: string[]
   /** what was taken over from the C extension */
   moved?: Moved
-}
-
-/** The version of the schema that this program brings. */
-export const schemaVersion = (): number => readMigrations().at(-1)!.version
-
-/** NEWER_SCHEMA: the queue is a newer program's. */
-export class NewerSchemaError extends QueueError {
-  readonly found: number
-
-  constructor(found: number, known: number) {
-    super('NEWER_SCHEMA', `The queue has schema version ${found}, this program knows ${known}`, {
-      hint: 'npm install --global pg-background-queue@latest',
-    })
-    this.found = found
-  }
 }
 
 /**
@@ -156,44 +140,6 @@ async function requireRole(database: Database, role: string): Promise<void> {
   throw new QueueError('UNKNOWN_ROLE', `No role is named "${role}"`, {
     hint: `psql -c 'CREATE ROLE "${role.replaceAll('"', '""')}" LOGIN'`,
   })
-}
-
-/** Version and schema of the queue in this database, undefined if it is not there. */
-export async function installedVersion(
-  database: Database,
-): Promise<{ version: number; schema: string } | undefined> {
-  const { installed } = await database.one<Installation>(namedQuery('installation'))
-  if (!installed) return undefined
-  const row = await database.one<{ version: number; schema: string }>(
-    `select (select max(version) from background_queue.migrations) as version, n.nspname as schema
-     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relname = 'pg_background_tasks' and c.relkind = 'r'
-       and c.relowner = (select relowner from pg_class where oid = 'background_queue.migrations'::regclass)`,
-  )
-  return row
-}
-
-/** The schema of an installed queue of this version. Errors: NOT_INSTALLED, OLDER_SCHEMA, NEWER_SCHEMA. */
-export async function requireInstalled(database: Database): Promise<string> {
-  const { installed } = await database.one<Installation>(namedQuery('installation'))
-  if (!installed) throw notInstalled(describeTarget(database.target))
-  const found = await database.one<{ version: number; schema: string }>(
-    // the view gives the name as SQL would quote it
-    `select i.version, n.nspname as schema from background_queue.installed i
-     join pg_namespace n on n.oid = to_regnamespace(i.schema)`,
-  )
-  const known = schemaVersion()
-  if (found.version < known) {
-    throw new QueueError(
-      'OLDER_SCHEMA',
-      `The queue has schema version ${found.version}, this program needs ${known}`,
-      {
-        hint: 'pgbq install',
-      },
-    )
-  }
-  if (found.version > known) throw new NewerSchemaError(found.version, known)
-  return found.schema
 }
 
 function chooseSchema(installed: string | undefined, wanted: string | undefined): string {

@@ -9,17 +9,26 @@ export interface Migration {
   text: string
 }
 
-/** sql/migrations in order; the version is the number a file's name begins with. */
-export function readMigrations(): Migration[] {
-  const folder = new URL('migrations/', SQL_FOLDER)
-  return readdirSync(folder)
+const MIGRATIONS = new URL('migrations/', SQL_FOLDER)
+
+const migrationFiles = (): string[] =>
+  readdirSync(MIGRATIONS)
     .filter((file) => /^\d{4}_.*\.sql$/.test(file))
     .sort()
-    .map((file) => ({
-      version: Number(file.slice(0, 4)),
-      name: file.slice(0, -'.sql'.length),
-      text: readFileSync(new URL(file, folder), 'utf8'),
-    }))
+
+/** The number that a migration's file name begins with. */
+const versionOf = (file: string): number => Number(file.slice(0, 4))
+
+/** The version of the schema that this program brings. */
+export const schemaVersion = (): number => versionOf(migrationFiles().at(-1)!)
+
+/** sql/migrations in order. */
+export function readMigrations(): Migration[] {
+  return migrationFiles().map((file) => ({
+    version: versionOf(file),
+    name: file.slice(0, -'.sql'.length),
+    text: readFileSync(new URL(file, MIGRATIONS), 'utf8'),
+  }))
 }
 
 /** sql/functions as one text, in the order of the files' names. */

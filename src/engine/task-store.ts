@@ -1,4 +1,5 @@
 import type { Database, Row } from './database/database.js'
+import type { Session } from './database/session.js'
 import { QueueError } from './errors.js'
 import { inSchema, namedQuery } from './sql-files.js'
 
@@ -38,8 +39,8 @@ export interface NewTask {
 }
 
 /** Adds one task. `existing`: its unique_key was there, nothing was added. Errors: BLANK_SQL, INVALID_TOPIC, INVALID_OPTION. */
-export async function enqueue(database: Database, task: NewTask): Promise<{ id: bigint; existing: boolean }> {
-  return database.one(
+export async function enqueue(session: Session, task: NewTask): Promise<{ id: bigint; existing: boolean }> {
+  return session.one(
     'insert into background_queue.inbox (sql_statement, topic, options) values ($1, $2, $3) returning id, existing',
     [task.sql, task.topic ?? null, optionsJson(task.options)],
   )
@@ -52,8 +53,8 @@ export interface ManyIds {
 }
 
 /** Adds a batch in one statement. */
-export async function enqueueMany(database: Database, tasks: NewTask[]): Promise<ManyIds> {
-  const row = await database.one<{ first_id: bigint | null; last_id: bigint | null; added: bigint }>(
+export async function enqueueMany(session: Session, tasks: NewTask[]): Promise<ManyIds> {
+  const row = await session.one<{ first_id: bigint | null; last_id: bigint | null; added: bigint }>(
     `insert into background_queue.inbox_many (statements, topics, options) values ($1, $2, $3)
      returning first_id, last_id, added`,
     [tasks.map((t) => t.sql), tasks.map((t) => t.topic ?? null), tasks.map((t) => optionsJson(t.options))],
@@ -67,8 +68,8 @@ function optionsJson(options: TaskOptions | undefined): string | null {
 }
 
 /** One task without its secrets. Errors: UNKNOWN_TASK. */
-export async function findTask(database: Database, schema: string, id: bigint): Promise<TaskRow> {
-  const [row] = await database.query<TaskRow>(inSchema(namedQuery('task'), schema), [id])
+export async function findTask(session: Session, schema: string, id: bigint): Promise<TaskRow> {
+  const [row] = await session.query<TaskRow>(inSchema(namedQuery('task'), schema), [id])
   if (!row)
     throw new QueueError('UNKNOWN_TASK', `No task has the id ${id}`, { hint: 'pgbq status --limit 20' })
   return publicRow(row)

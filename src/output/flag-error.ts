@@ -1,4 +1,5 @@
-import { Errors, type Interfaces } from '@oclif/core'
+import type { Interfaces } from '@oclif/core'
+import * as Errors from '@oclif/core/errors'
 
 /** What the parser of flags says, in our words: the fact on one line, the object in quotes. */
 export function sayFlagError(error: Error): string {

@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { schemaVersion } from '../../src/engine/migrator.js'
+import { schemaVersion } from '../../src/engine/sql-files.js'
 import { pgbq } from '../support/cli.js'
 import { useDatabase } from '../support/database.js'
 import { ALICE } from '../support/names.js'

@@ -90,24 +90,3 @@ test('every command has help with an example, and the flags that all share', asy
   expect(code).toBe(0)
   expect(stdout).toMatch(/EXAMPLES[\s\S]*\$ pgbq enqueue /)
 })
-
-test('the package holds what it needs and nothing else', async () => {
-  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
-    cwd: ROOT,
-    maxBuffer: 1e7,
-  })
-  const paths: string[] = JSON.parse(stdout)[0].files.map((f: any) => f.path)
-  const top = [...new Set(paths.map((path) => path.replace(/^(dist|sql)\/.*$/, '$1')))].sort()
-  expect(top).toEqual([
-    'LICENSE',
-    'README.md',
-    'bin/run.js',
-    'dist',
-    'oclif.manifest.json',
-    'package.json',
-    'sql',
-  ])
-  expect(paths.filter((path) => path.startsWith('dist/') && !path.endsWith('.js'))).toEqual([])
-  expect(paths.filter((path) => path.startsWith('sql/') && !path.endsWith('.sql'))).toEqual([])
-  expect(paths).toContain('dist/engine/worker/entry.js')
-})

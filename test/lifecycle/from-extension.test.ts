@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
-import { schemaVersion } from '../../src/engine/migrator.js'
+import { schemaVersion } from '../../src/engine/sql-files.js'
 import { pgbq } from '../support/cli.js'
 import { useDatabase } from '../support/database.js'
 import { ALICE, OWNER, withDatabase } from '../support/names.js'

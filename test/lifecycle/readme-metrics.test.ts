@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 60_000 })
 
 const queue = useQueue()
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
-const SECTION = /### Metrics, alerts and probes\n([\s\S]*?)\n\*\*Completion\*\*/.exec(README)![1]!
+const SECTION = /### Metrics, alerts and probes\n([\s\S]*?)\n## /.exec(README)![1]!
 const block = (language: string): string =>
   new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``).exec(SECTION)![1]!
 

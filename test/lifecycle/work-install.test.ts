@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { install, schemaVersion } from '../../src/engine/migrator.js'
+import { install } from '../../src/engine/migrator.js'
+import { schemaVersion } from '../../src/engine/sql-files.js'
 import type { RunningWork } from '../support/cli.js'
 import { waitFor } from '../support/wait.js'
 import { eventsOf, holderOf, stop, useQueue } from './work-support.js'

@@ -99,3 +99,39 @@ test("a worker's process loads nothing of the command line", () => {
   const packages = [...reached].filter((name) => !name.endsWith('.ts') && !name.startsWith('node:'))
   expect(packages.sort()).toEqual(['libpg-query', 'pg', 'pgpass/lib/helper.js'])
 })
+
+/** Files and packages that are loaded with a file at once, lazy imports left out. */
+function eagerlyReached(entry: string): string[] {
+  const reached = new Set<string>()
+  const visit = (path: string): void => {
+    if (reached.has(path)) return
+    reached.add(path)
+    const { text = '' } = sources.find((s) => s.path === path) ?? {}
+    const names = [...text.matchAll(/^(?:import|export) (?!type\b)[^;]*?from '([^']+)'/gm)].map((m) => m[1]!)
+    for (const name of names) visit(resolveImport(path, name))
+  }
+  visit(entry)
+  return [...reached].filter((name) => !name.startsWith('node:'))
+}
+
+test('the library is the engine alone, and loads no package', () => {
+  const reached = eagerlyReached('library.ts')
+  expect(reached.filter((path) => !/^(engine\/.*|library)\.ts$/.test(path))).toEqual([])
+  expect(reached.length).toBeGreaterThan(5)
+  expect(offenders(({ imports }) => imports.includes('library.ts'))).toEqual([])
+})
+
+test('enqueue starts with what it needs alone', () => {
+  const reached = eagerlyReached('commands/enqueue.ts')
+  const oclif = ['args', 'command', 'errors', 'flags'].map((name) => `@oclif/core/${name}`)
+  expect(reached.filter((name) => !name.endsWith('.ts')).sort()).toEqual([
+    ...oclif,
+    'pg',
+    'pgpass/lib/helper.js',
+  ])
+  expect(reached.filter((path) => /migrator|from-extension|table|parser|embedded/.test(path))).toEqual([])
+})
+
+test('nothing loads the whole of oclif', () => {
+  expect(offenders(({ text }) => /^import (?!type\b)[^;]*?from '@oclif\/core'/m.test(text))).toEqual([])
+})

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { ConfigCommand } from '../../config-command.js'
 import { applyChanges, planChanges, type SettingChange, sayLane } from '../../engine/config-apply.js'
 import { readConfigFile } from '../../engine/config-file.js'

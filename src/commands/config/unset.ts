@@ -1,4 +1,4 @@
-import { Args } from '@oclif/core'
+import * as Args from '@oclif/core/args'
 import { ConfigCommand, scopeFlags } from '../../config-command.js'
 import { storeParameter } from '../../engine/settings.js'
 

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { BaseCommand } from '../../base-command.js'
 import { destroyEmbedded, embeddedStatus } from '../../embedded/server.js'
 import { usageError } from '../../engine/errors.js'

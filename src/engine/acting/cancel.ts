@@ -1,11 +1,12 @@
 import type { Database } from '../database/database.js'
+import type { Session } from '../database/session.js'
 import { waitForEnd } from '../wait.js'
 import { command, lookUp, type Outcome, unknown } from './outcome.js'
 
 /** Cancels a waiting task, or asks for the end of a running one: `done` is true then, and `state` running. */
-export async function cancelTask(database: Database, schema: string, id: bigint): Promise<Outcome> {
-  const done = await command(database, 'cancel', id)
-  const task = await lookUp(database, schema, id)
+export async function cancelTask(session: Session, schema: string, id: bigint): Promise<Outcome> {
+  const done = await command(session, 'cancel', id)
+  const task = await lookUp(session, schema, id)
   if (!task) return unknown(id)
   const { state } = task
   if (!done) return { id, done, state, message: `Task ${id} is ${state}, so it cannot be cancelled` }

@@ -1,4 +1,4 @@
-import type { Database } from '../database/database.js'
+import type { Session } from '../database/session.js'
 import { QueueError } from '../errors.js'
 import { findTask, type TaskRow } from '../task-store.js'
 
@@ -11,9 +11,9 @@ export interface Outcome {
 }
 
 /** A task, or undefined where nobody (or nobody we may see) has the id. */
-export async function lookUp(database: Database, schema: string, id: bigint): Promise<TaskRow | undefined> {
+export async function lookUp(session: Session, schema: string, id: bigint): Promise<TaskRow | undefined> {
   try {
-    return await findTask(database, schema, id)
+    return await findTask(session, schema, id)
   } catch (error) {
     if (error instanceof QueueError && error.code === 'UNKNOWN_TASK') return undefined
     throw error
@@ -28,8 +28,8 @@ export const unknown = (id: bigint): Outcome => ({
 })
 
 /** Whether the queue did it; false also where the task is unknown or not the caller’s. */
-export async function command(database: Database, verb: 'cancel' | 'retry', id: bigint): Promise<boolean> {
-  const { done } = await database.one<{ done: boolean }>(
+export async function command(session: Session, verb: 'cancel' | 'retry', id: bigint): Promise<boolean> {
+  const { done } = await session.one<{ done: boolean }>(
     'insert into background_queue.commands (verb, task_id) values ($1, $2) returning done',
     [verb, id],
   )

@@ -1,4 +1,5 @@
 import type { Database } from '../database/database.js'
+import type { Session } from '../database/session.js'
 import { QueueError } from '../errors.js'
 import { inSchema, namedQuery } from '../sql-files.js'
 import { command, lookUp, type Outcome, unknown } from './outcome.js'
@@ -8,17 +9,22 @@ const BATCH = 500
 /** Makes a failed or cancelled task pending; its attempts start again. */
 export async function retryTask(database: Database, schema: string, id: bigint): Promise<Outcome> {
   try {
-    const done = await command(database, 'retry', id)
-    const task = await lookUp(database, schema, id)
-    if (!task) return unknown(id)
-    const { state } = task
-    if (done) return { id, done, state, message: `Task ${id} is to run again` }
-    return { id, done, state, message: `Task ${id} is ${state}, so it cannot be retried` }
+    return await retryOrThrow(database, schema, id)
   } catch (error) {
     if (!isRefusal(error)) throw error
     const task = await lookUp(database, schema, id)
     return { id, done: false, state: task?.state ?? null, message: (error as Error).message }
   }
+}
+
+/** The same in a transaction of others, which a refusal ends. Errors: RETRY_REFUSED. */
+export async function retryOrThrow(session: Session, schema: string, id: bigint): Promise<Outcome> {
+  const done = await command(session, 'retry', id)
+  const task = await lookUp(session, schema, id)
+  if (!task) return unknown(id)
+  const { state } = task
+  if (done) return { id, done, state, message: `Task ${id} is to run again` }
+  return { id, done, state, message: `Task ${id} is ${state}, so it cannot be retried` }
 }
 
 export interface FailedFilter {

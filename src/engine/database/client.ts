@@ -1,3 +1,4 @@
+import './navigator.js'
 import pg from 'pg'
 import { readPassword } from './password.js'
 import type { ConnectionTarget } from './target.js'

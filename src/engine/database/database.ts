@@ -1,3 +1,4 @@
+import './navigator.js'
 import type { EventEmitter } from 'node:events'
 import pg from 'pg'
 import type { QueueError } from '../errors.js'

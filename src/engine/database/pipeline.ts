@@ -1,3 +1,4 @@
+import './navigator.js'
 import type { EventEmitter } from 'node:events'
 import type { Writable } from 'node:stream'
 import pg from 'pg'

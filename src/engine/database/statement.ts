@@ -1,3 +1,4 @@
+import './navigator.js'
 import pg from 'pg'
 import { PipelineQuery } from './pipeline.js'
 

@@ -1,6 +1,6 @@
 import type { Database } from '../database/database.js'
-import { requireInstalled, schemaVersion } from '../migrator.js'
-import { namedQuery } from '../sql-files.js'
+import { requireInstalled } from '../installed.js'
+import { namedQuery, schemaVersion } from '../sql-files.js'
 import { type Check, check, type Finding, ok, type Patient, problem } from './check.js'
 import { checkCrontab, checkPgCron } from './cron.js'
 import { checkFunctions } from './functions.js'

@@ -1,6 +1,6 @@
 import { Database, OWN_SEARCH_PATH } from '../database/database.js'
 import type { ConnectionTarget } from '../database/target.js'
-import { requireInstalled } from '../migrator.js'
+import { requireInstalled } from '../installed.js'
 import { LOOK_SETTINGS, takeLook } from '../watch/look.js'
 import { Painter, type Picture } from '../watch/picture.js'
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
-import { NewerSchemaError } from '../migrator.js'
+import { NewerSchemaError } from '../installed.js'
 import { Control } from './control.js'
 
 /** What a database that comes back would not say; a minute of it means that it will not come back. */

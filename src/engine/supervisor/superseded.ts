@@ -1,5 +1,5 @@
 import { QueueError } from '../errors.js'
-import { schemaVersion } from '../migrator.js'
+import { schemaVersion } from '../sql-files.js'
 
 /** Why a supervisor has to leave whose queue was brought to this version; undefined: it need not. */
 export function superseded(version: number | undefined): QueueError | undefined {

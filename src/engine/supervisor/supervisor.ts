@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { asRole, describeTarget } from '../database/target.js'
-import { NewerSchemaError } from '../migrator.js'
+import { NewerSchemaError } from '../installed.js'
 import { Agenda, TICK_AFTER_NOTIFY_MS } from './agenda.js'
 import { EndRequests } from './end-requests.js'
 import { Funeral } from './funeral.js'
