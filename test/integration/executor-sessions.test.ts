@@ -148,3 +148,15 @@ test('drops a large temporary table behind a tiny statement_timeout', async () =
   })
   expect(await see('(select count(*) from pg_class where relnamespace = pg_my_temp_schema())')).toBe('0')
 })
+
+test('commits a statement of ours also where the BEGIN of the next task was sent before it', async () => {
+  await executor.run('select 1')
+  const { session } = executor
+  await session.begin(null)
+  await session.runLast('select 1')
+  await session.commitLastWith('select 1', [])
+  expect(session.isInTransaction).toBe(true)
+  await session.own(`insert into public.seen values ('kept')`, [])
+  expect(session.isInTransaction).toBe(false)
+  expect(await db.owner.query('delete from seen returning value')).toEqual([{ value: 'kept' }])
+})

@@ -101,6 +101,7 @@ export class WorkerSession {
 
   /** One statement of ours in a transaction of its own, behind a cleaning if a task was here. */
   async own<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
+    if (this.isOpen) await this.close()
     const isWrapped = this.hasOwnDefaults || this.isDirty
     if (!isWrapped) return (await this.database.query<T>(text, values))[0]
     const [, , rows] = await this.together(() => [
@@ -120,6 +121,7 @@ export class WorkerSession {
     const isDirty = this.isDirty
     if (!isDirty && !this.isOpen) return this.own(text, values)
     this.isDirty = false
+    this.isOpen = false
     const [, row] = await this.together(() => [
       isDirty ? this.clean() : this.database.query('commit'),
       this.own<T>(text, values),
