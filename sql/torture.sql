@@ -12,7 +12,8 @@ create table torture.tasks (n bigint generated always as identity primary key, t
 create table torture.ledger (n bigint not null, attempt integer, topic text not null, role name not null default current_user,
   login name not null default session_user, backend integer not null default pg_backend_pid(),
   started_at timestamptz not null, ended_at timestamptz not null default clock_timestamp(),
-  running_in_topic integer not null, running integer not null, is_double boolean not null);
+  running_in_topic integer not null, running integer not null, is_double boolean not null,
+  commit xid8 not null default pg_current_xact_id());
 create table torture.steps (n bigint not null, step integer not null);
 create table torture.accounts (id integer primary key, balance bigint not null);
 insert into torture.accounts select n, 1000 from generate_series(1, 50) n;
@@ -155,6 +156,9 @@ group by t.fault
 
 -- audit most: most at once by topic
 select topic, max(running_in_topic) as most, (select max(running) from torture.ledger) as most_of_all from torture.ledger group by topic
+
+-- audit shared: effects that committed together with another's
+select count(*) filter (where n > 1)::integer as shared from (select count(*) over (partition by commit) as n from torture.ledger) l
 
 -- audit doubles: runs of a task that began while another run of it was going on
 select t.fault, count(*)::integer as doubles from torture.ledger l join torture.tasks t using (n) where l.is_double group by t.fault

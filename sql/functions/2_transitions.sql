@@ -7,8 +7,8 @@
 -- A running task is held by a claim: a worker and a token of which the row keeps only the hash. Whoever ends a
 -- run shows the token, or proves that the worker's backend is gone. Locks are taken in this order: the claim
 -- gate, a lane, a task.
--- SQLSTATEs: PQ001 claim lost · PQ002 end requested · PQ003 worker unknown · PQ010 blank SQL · PQ011 topic ·
--- PQ012 option · PQ013 refused retry · PQ020 parameter
+-- SQLSTATEs: PQ001 claim lost · PQ002 end requested · PQ003 worker unknown · PQ004 group over · PQ010 blank SQL ·
+-- PQ011 topic · PQ012 option · PQ013 refused retry · PQ020 parameter
 
 -- The table's own rule runs with the search_path of whoever writes a row, the owner in psql too (1 µs a row).
 alter function background_queue.is_possible(:"schema".pg_background_queue_task_state, text, timestamptz, timestamptz, text,
@@ -178,7 +178,7 @@ end $$;
 create or replace function background_queue.claim(p_worker_id bigint, p_secret text,
   out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
   out role name, out timeout_in_sec double precision, out statements_done integer, out attempt integer,
-  out wait_ms integer)
+  out wait_ms integer, out max_tasks_per_commit integer)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
@@ -195,6 +195,7 @@ declare
   v_held_before text[];
   v_key text;
   v_task :"schema".pg_background_tasks;
+  v_settings background_queue.lanes;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     -- a limit is counted behind its lock, by what others have committed until then
@@ -274,8 +275,9 @@ begin
       isolation := v_task.isolation; statements_done := v_task.statements_done; role := v_task.enqueued_by;
       attempt := v_task.retry_count + 1;
       wait_ms := least(extract(epoch from clock_timestamp() - v_task.run_at) * 1000, 2147483647);
-      timeout_in_sec := nullif(coalesce(v_task.timeout_in_sec,
-        (background_queue.topic_settings(v_task.topic)).timeout_in_sec), 0);
+      v_settings := background_queue.topic_settings(v_task.topic);
+      timeout_in_sec := nullif(coalesce(v_task.timeout_in_sec, v_settings.timeout_in_sec), 0);
+      max_tasks_per_commit := v_settings.max_tasks_per_commit;
       return;
     end loop;
     exit when v_held = v_held_before;
@@ -307,18 +309,20 @@ end $$;
 
 -- finish and claim: a task, and in the same commit the next one for its worker, which so costs no transaction of its
 -- own. Nothing is waited for but the task's own row: where a claim needs a lock, no task is given, and claim() finds it.
+-- Behind the first of p_ids, the running one, stand those that take() gave and that have run in its transaction; the
+-- n-th began at p_instants[n] and ended at p_instants[n + 1], in seconds of the epoch (null: now).
 -- p_is_near: look just behind this task, not at all that waits; look_ms: what looking at all took.
-create or replace function background_queue.finish_and_claim(p_id bigint, p_token text, p_rows bigint, p_tag text,
-  p_worker_id bigint, p_secret text, p_is_near boolean,
+create or replace function background_queue.finish_and_claim(p_ids bigint[], p_token text, p_rows bigint[], p_tags text[],
+  p_instants double precision[], p_worker_id bigint, p_secret text, p_is_near boolean,
   out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
   out role name, out timeout_in_sec double precision, out statements_done integer, out attempt integer,
-  out wait_ms integer, out look_ms double precision)
+  out wait_ms integer, out max_tasks_per_commit integer, out look_ms double precision)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
-  v_place record := background_queue.next_place(p_id, p_worker_id, p_secret, p_is_near);
+  v_place record := background_queue.next_place(p_ids[1], p_worker_id, p_secret, p_is_near);
   v_next record;
-  v_is_here boolean;
+  v_settings background_queue.lanes;
   v_changed integer;
 begin
   look_ms := v_place.look_ms;
@@ -329,39 +333,50 @@ begin
     into v_next from :"schema".pg_background_tasks t
     where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
       and t.priority = v_place.priority and t.run_at <= clock_timestamp()
-      and (t.run_at, t.id) >= (v_place.run_at, v_place.id)
+      and (t.run_at, t.id) >= (v_place.run_at, v_place.id) and t.id <> all (p_ids)
     order by t.run_at, t.id limit 1 for no key update skip locked;
-    v_is_here := v_next.is_here;
+    if v_next.is_here then
+      task_id := v_next.id;
+      token := gen_random_uuid();
+    end if;
   end if;
-  if v_is_here is not true then
-    perform background_queue.finish(p_id, p_token, p_rows, p_tag);
+  update :"schema".pg_background_tasks t set
+    state = case t.id when finish_and_claim.task_id then 'running' else 'finished' end :::"schema".pg_background_queue_task_state,
+    worker_id = case t.id when finish_and_claim.task_id then p_worker_id end,
+    token_hash = case t.id when finish_and_claim.task_id then sha256(convert_to(finish_and_claim.token, 'UTF8')) end,
+    started_at = case t.id when finish_and_claim.task_id then v_place.passed_at when p_ids[1] then t.started_at
+      else to_timestamp(p_instants[array_position(p_ids, t.id)]) end,
+    closed_at = case t.id when finish_and_claim.task_id then null
+      else coalesce(to_timestamp(p_instants[array_position(p_ids, t.id) + 1]), v_place.passed_at) end,
+    errors = null, rows_affected = p_rows[array_position(p_ids, t.id)], command_tag = p_tags[array_position(p_ids, t.id)],
+    lane = case t.id when finish_and_claim.task_id then t.lane else '' end
+  where t.id = any (p_ids || finish_and_claim.task_id) and case t.id
+    when finish_and_claim.task_id then true
+    when p_ids[1] then t.state = 'running' and t.token_hash = sha256(convert_to(p_token, 'UTF8')) and t.end_requested is null
+    else t.state = 'pending' and (t.enqueued_by_oid, coalesce(t.topic, '')) = (select l.enqueued_by_oid, coalesce(l.topic, '')
+      from :"schema".pg_background_tasks l where l.id = p_ids[1]) end;
+  get diagnostics v_changed = row_count;
+  if v_changed < cardinality(p_ids) + (task_id is not null)::integer then
+    perform background_queue.unfinished(p_ids, p_token);
+  end if;
+  if v_place.has_lanes is distinct from false then
+    perform background_queue.cool((select t.topic from :"schema".pg_background_tasks t where t.id = p_ids[1]));
+  end if;
+  if task_id is null then
     return;
   end if;
-  token := gen_random_uuid();
-  update :"schema".pg_background_tasks t set
-    state = case t.id when p_id then 'finished' else 'running' end :::"schema".pg_background_queue_task_state,
-    worker_id = case t.id when p_id then null else p_worker_id end,
-    token_hash = case t.id when p_id then null else sha256(convert_to(finish_and_claim.token, 'UTF8')) end,
-    started_at = case t.id when p_id then t.started_at else v_place.passed_at end,
-    closed_at = case t.id when p_id then v_place.passed_at end, errors = null,
-    rows_affected = case t.id when p_id then p_rows end, command_tag = case t.id when p_id then p_tag end,
-    lane = case t.id when p_id then '' else t.lane end
-  where t.id in (p_id, v_next.id) and (t.id <> p_id or t.state = 'running'
-    and t.token_hash = sha256(convert_to(p_token, 'UTF8')) and t.end_requested is null);
-  get diagnostics v_changed = row_count;
-  if v_changed < 2 then
-    perform background_queue.held_task(p_id, p_token);
-    raise exception using errcode = 'PQ002', message = format('The end of task %s was requested', p_id);
-  end if;
   if v_place.has_lanes then
-    perform background_queue.cool(v_place.topic);
+    v_settings := background_queue.topic_settings(v_next.topic);
+  else
+    v_settings.timeout_in_sec := v_place.timeout_in_sec;
+    v_settings.max_tasks_per_commit := v_place.max_tasks_per_commit;
   end if;
-  task_id := v_next.id; sql_statement := v_next.sql_statement; topic := v_next.topic; mode := v_next.mode;
+  sql_statement := v_next.sql_statement; topic := v_next.topic; mode := v_next.mode;
   isolation := v_next.isolation; role := v_next.enqueued_by; statements_done := v_next.statements_done;
   attempt := v_next.retry_count + 1;
   wait_ms := least(extract(epoch from clock_timestamp() - v_next.run_at) * 1000, 2147483647);
-  timeout_in_sec := nullif(coalesce(v_next.timeout_in_sec, case when v_place.has_lanes
-    then (background_queue.topic_settings(topic)).timeout_in_sec else v_place.timeout_in_sec end), 0);
+  timeout_in_sec := nullif(coalesce(v_next.timeout_in_sec, v_settings.timeout_in_sec), 0);
+  max_tasks_per_commit := v_settings.max_tasks_per_commit;
 end $$;
 
 -- step: statement p_number of a task that runs outside a transaction is done; commits with it where that is possible.

@@ -86,23 +86,24 @@ begin
 end $$;
 
 -- Where a worker that ends a task may take its next one with no lock: role, lane, priority, and from which run_at and
--- id on. Lane null: nowhere. As one of the worker's tasks ends when the next begins, no limit is passed that was kept
+-- id on. Lane null: nowhere; p_is_near null: none is wanted. As one of the worker's tasks ends when the next begins, no limit is passed that was kept
 -- before. passed_at: the instant at which the slot passes on, from before any setting is read: a setting that this does
 -- not see yet is committed later. topic: of the task that ends; has_lanes: topics may have values of their own.
 create or replace function background_queue.next_place(p_ending bigint, p_worker_id bigint, p_secret text, p_is_near boolean,
   out lane text, out role_oid oid, out priority integer, out run_at timestamptz, out id bigint, out topic text,
-  out has_lanes boolean, out timeout_in_sec double precision, out passed_at timestamptz, out look_ms double precision)
+  out has_lanes boolean, out timeout_in_sec double precision, out max_tasks_per_commit integer, out passed_at timestamptz,
+  out look_ms double precision)
 language plpgsql as $$
 declare
   v record;
   v_head record;
 begin
   passed_at := clock_timestamp();
-  if current_setting('transaction_isolation') <> 'read committed' then
+  if p_is_near is null or current_setting('transaction_isolation') <> 'read committed' then
     return;
   end if;
   select w.role_oid, w.sets_role, s.lanes as served, t.enqueued_by_oid, t.lane, t.topic, t.priority, t.run_at, t.id,
-    q.timeout_in_sec, q.paused or q.max_running < (select count(*) from background_queue.workers) as is_shut,
+    q.timeout_in_sec, q.max_tasks_per_commit, q.paused or q.max_running < (select count(*) from background_queue.workers) as is_shut,
     q.delay_in_sec > 0 or exists (select from background_queue.lanes l where l.lane > '') as has_lanes,
     p_is_near and not exists (select from :"schema".pg_background_tasks b where b.state in ('pending', 'retrying')
       and b.enqueued_by_oid = t.enqueued_by_oid and b.lane = t.lane and b.priority < t.priority) as is_near
@@ -131,6 +132,7 @@ begin
   end if;
   lane := v_head.lane; priority := v_head.priority; run_at := v_head.run_at; id := v_head.id;
   topic := v.topic; has_lanes := v.has_lanes; timeout_in_sec := v.timeout_in_sec;
+  max_tasks_per_commit := v.max_tasks_per_commit;
 end $$;
 
 -- Every end of a run keeps the topic's slot for its delay.

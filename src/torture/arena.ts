@@ -14,7 +14,9 @@ import { Pooler } from './pooler.js'
 import { readSections } from './sections.js'
 
 /** Topics of the workload with the limits they begin with; '' is the whole queue, "free" has none of its own. */
-export const LIMITS: Record<string, number> = { '': 7, pair: 2, single: 1, delayed: 1 }
+export const LIMITS: Record<string, number> = { '': 7, pair: 2, single: 1, delayed: 1, grouped: 2 }
+/** Tasks of these topics end together in one transaction. */
+const TOGETHER = ['grouped', 'single']
 export const DELAY_SEC = 0.2
 
 export interface ArenaOptions {
@@ -100,6 +102,7 @@ export class Arena {
       for (const sql of readSections('arena', schema).values()) await database.query(sql)
       if (this.app !== undefined) await database.query(grants(this.app))
       await storeParameter(database, '/delayed', 'delay_in_sec', String(DELAY_SEC))
+      for (const topic of TOGETHER) await storeParameter(database, `/${topic}`, 'max_tasks_per_commit', '20')
       for (const [topic, limit] of Object.entries(LIMITS)) await setLimit(database, topic, limit)
       await prepare?.(database)
     })

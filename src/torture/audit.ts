@@ -31,6 +31,8 @@ export interface Audit {
   foreign: number
   /** what the accounts hold less than they should */
   missingMoney: number
+  /** effects that committed together with another's */
+  shared: number
   /** most tasks that ran at once, as they themselves saw it: by topic; '' is all */
   most: Record<string, number>
   examples: string[]
@@ -58,12 +60,14 @@ export async function audit(database: Database, schema: string, struck: Struck[]
   const sections = readSections('audit', schema)
   const ask = <T extends Row>(name: string): Promise<T[]> => database.query<T>(sections.get(name)!)
   const [{ foreign }] = (await ask<{ foreign: number }>('foreign')) as [{ foreign: number }]
+  const [{ shared }] = (await ask<{ shared: number }>('shared')) as [{ shared: number }]
   const [{ sum }] = (await ask<{ sum: bigint }>('accounts')) as [{ sum: bigint }]
   const most = await ask<{ topic: string; most: number; most_of_all: number }>('most')
   return {
     counts: await countAll(ask),
     foreign,
     missingMoney: 50_000 - Number(sum),
+    shared,
     most: { '': most[0]?.most_of_all ?? 0, ...Object.fromEntries(most.map((row) => [row.topic, row.most])) },
     examples: (await ask<Example>('examples')).map(
       ({ kind, fault, id, state, effects, errors }) =>

@@ -27,7 +27,14 @@ export interface TortureReport {
   duration_sec: number
   injected: number
   faults: FaultReport[]
-  tasks: { enqueued: number; finished: number; failed_by_max_worker_deaths: number; failed_by_fault: number }
+  tasks: {
+    enqueued: number
+    finished: number
+    /** finished in one transaction with others */
+    in_shared_commits: number
+    failed_by_max_worker_deaths: number
+    failed_by_fault: number
+  }
   /** most tasks at once as they themselves saw it; '' is the whole queue */
   most_at_once: Record<string, number>
   foreign_effects: number
@@ -69,6 +76,7 @@ export function judge(evidence: Evidence): TortureReport {
     tasks: {
       enqueued: sum('tasks'),
       finished: sum('finished'),
+      in_shared_commits: audit.shared,
       failed_by_max_worker_deaths: sum('killers'),
       failed_by_fault: sum('excused'),
     },

@@ -10,6 +10,7 @@ const TOPICS = [
   ...Array(12).fill('free'),
   ...Array(5).fill('pair'),
   ...Array(2).fill('single'),
+  ...Array(10).fill('grouped'),
   'delayed',
 ] as string[]
 const KINDS = [
@@ -64,7 +65,10 @@ export class Workload {
     // only an owner may vacuum
     const own = isApps && kind === 'autocommit' ? 'trespass' : kind
     const isLong = this.random.next() < 0.08
-    return { kind: own, topic: this.random.pick(TOPICS), ms: this.random.integer(5, isLong ? 1500 : 80) }
+    const topic = this.random.pick(TOPICS)
+    const ms = this.random.integer(5, isLong ? 1500 : 80)
+    // short ones, for long ones have their commit to themselves
+    return { kind: own, topic, ms: topic === 'grouped' && !isLong ? ms / 40 : ms }
   }
 
   /** One long task now, for a fault that wants something to strike. */

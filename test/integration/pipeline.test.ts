@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Database } from '../../src/engine/database/database.js'
-import { submitPipeline } from '../../src/engine/database/pipeline.js'
+import { startPipeline } from '../../src/engine/database/pipeline.js'
 import { useDatabase } from '../support/database.js'
 import { OWNER } from '../support/names.js'
 
@@ -12,15 +12,14 @@ beforeEach(async () => {
 })
 afterEach(() => session.close())
 
-const run = (texts: string[], discardsFirst = false) =>
-  submitPipeline(
+const run = (texts: string[], isTask = false) =>
+  startPipeline(
     session.client,
-    texts.map((text) => ({ text })),
-    discardsFirst,
-  )
+    texts.map((text, n) => (n === 0 ? { text, isTask } : { text })),
+  ).done
 const status = () => (session.client as unknown as { getTransactionStatus(): string }).getTransactionStatus()
 
-test('tells the tag and the first row of each step, in their order', async () => {
+test('tells the tag and the rows of each step, in their order', async () => {
   const results = await session.pipeline([
     { text: 'select $1::text, $2::bigint + 1, $3::boolean, null', values: ['a', 9007199254740993n, true] },
     { text: '-- no statement' },
@@ -29,18 +28,18 @@ test('tells the tag and the first row of each step, in their order', async () =>
     { text: 'commit' },
   ])
   expect(results).toEqual([
-    { tag: 'SELECT 1', row: ['a', '9007199254740994', 't', null] },
-    { tag: null, row: undefined },
-    { tag: 'SELECT 3', row: ['7'] },
-    { tag: 'BEGIN', row: undefined },
-    { tag: 'COMMIT', row: undefined },
+    { tag: 'SELECT 1', rows: [['a', '9007199254740994', 't', null]] },
+    { tag: null, rows: [] },
+    { tag: 'SELECT 3', rows: [['7'], ['8'], ['9']] },
+    { tag: 'BEGIN', rows: [] },
+    { tag: 'COMMIT', rows: [] },
   ])
 })
 
-test('keeps no row of a first step that is a task', async () => {
+test('keeps no row of a step that is a task', async () => {
   expect(await run(['select 1', 'select 2'], true)).toEqual([
-    { tag: 'SELECT 1', row: undefined },
-    { tag: 'SELECT 1', row: ['2'] },
+    { tag: 'SELECT 1', rows: [] },
+    { tag: 'SELECT 1', rows: [['2']] },
   ])
 })
 

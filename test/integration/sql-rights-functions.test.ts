@@ -48,6 +48,7 @@ test('pins what runs for whoever writes a row of a table of ours', async () => {
 
 test('leaves unpinned, of what an enqueuer may call, only what has to run with the path of its caller', () => {
   expect(functions.filter((f) => f.alice_may && !f.is_pinned).map((f) => f.signature)).toEqual([
+    'background_queue.pass()',
     'background_queue.run_text(text)',
     'pg_background_cancel(bigint)',
     'pg_background_enqueue(text,text)',

@@ -85,7 +85,18 @@ export interface SqlWorker {
   finish(claim: Claim): Promise<void>
   /** Finishes, and claims the next: behind this one, or of all that waits */
   finishAndClaim(claim: Claim, isNear: boolean, secret?: string): Promise<NextClaim>
+  /** Those that may run in the transaction of a task */
+  follow(claim: Claim, limit: number, shown?: { token?: string; secret?: string }): Promise<Follower[]>
+  /** Finishes a task and those that ran behind it, and claims the next */
+  finishGroup(claim: Claim, followers: bigint[], instants: (number | null)[]): Promise<NextClaim>
   fail(claim: Claim, error?: object): Promise<string>
+}
+
+export interface Follower {
+  task_id: bigint
+  sql_statement: string
+  wait_ms: number
+  has_deferrable: boolean
 }
 
 /** A supervisor's row that lives as long as the session. */
@@ -143,8 +154,29 @@ export async function startWorker(db: TestDatabase, options: WorkerOptions = {})
     },
     finishAndClaim: (c, isNear, shown = secret) =>
       session.one<NextClaim & Row>(
-        `select * from background_queue.finish_and_claim($1, $2, 1, 'SELECT', $3, $4, $5)`,
+        `select * from background_queue.finish_and_claim(array[$1::bigint], $2, '{1}', '{SELECT}', null, $3, $4, $5)`,
         [c.task_id, c.token, id, shown, isNear],
+      ),
+    follow: (c, limit, { token = c.token, secret: shown = secret } = {}) =>
+      session.query<Follower & Row>('select * from background_queue.take($1, $2, $3, $4, $5)', [
+        c.task_id,
+        token,
+        id,
+        shown,
+        limit,
+      ]),
+    finishGroup: (c, followers, instants) =>
+      session.one<NextClaim & Row>(
+        'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7, true)',
+        [
+          [c.task_id, ...followers],
+          c.token,
+          [null, ...followers.map((_, n) => n)],
+          ['SELECT', ...followers.map(() => 'INSERT')],
+          instants,
+          id,
+          secret,
+        ],
       ),
     fail: async (c, error = { sqlstate: 'P0001', message: 'boom' }) => {
       const row = await session.one<{ state: string }>('select background_queue.fail($1, $2, $3) as state', [

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os'
 import { afterAll, beforeAll } from 'vitest'
 import type { Database, Row } from '../../src/engine/database/database.js'
-import type { Ending } from '../../src/engine/worker/ipc.js'
+import type { Ending, Followed, LogLine, RunningTask } from '../../src/engine/worker/ipc.js'
 import { WorkerSession } from '../../src/engine/worker/session.js'
 import { Worker } from '../../src/engine/worker/worker.js'
 import type { TestDatabase } from './database.js'
@@ -38,6 +38,8 @@ export interface Executor {
   outcome(id: bigint): Promise<Outcome>
   /** the worker's session now; a lost one is replaced at the next run, its tasks rescued */
   readonly session: WorkerSession
+  /** what tasks say, as it comes */
+  onLines: (task: RunningTask, lines: LogLine[]) => void
 }
 
 const OUTCOME = `select t.id, t.state::text, t.command_tag as tag, t.rows_affected as rows, t.errors,
@@ -95,7 +97,14 @@ export function useExecutor(db: TestDatabase, role = OWNER, login = role): Execu
     return session
   }
 
-  const executor = {
+  function note({ task, ending, lines = [] }: Followed): void {
+    endings.set(task.id, ending)
+    executor.onLines(task, lines)
+  }
+
+  const executor: Executor = {
+    onLines: () => undefined,
+
     async enqueue(sql: string, options: Record<string, unknown> = {}): Promise<bigint> {
       const { id } = await client.one<{ id: bigint }>('select pg_background_enqueue($1, null, $2) as id', [
         sql,
@@ -117,7 +126,12 @@ export function useExecutor(db: TestDatabase, role = OWNER, login = role): Execu
           secret: 'secret',
           report: (messages) => {
             for (const message of messages) {
-              if (message.type === 'ended') endings.set(message.task.id, message.ending)
+              if (message.type === 'lines') {
+                executor.onLines(message.task, message.lines)
+                worker?.noted()
+              }
+              if (message.type === 'ended') note(message)
+              if (message.type === 'followed') message.runs.forEach(note)
               if (message.type === 'idle') settle(true)
             }
           },

@@ -6,7 +6,7 @@ import { makeClient } from './client.js'
 import { translateError } from './errors.js'
 import { throughHosts } from './hosts.js'
 import { isoInstant } from './instant.js'
-import { type Step, type StepResult, submitPipeline } from './pipeline.js'
+import { type Step, type StepResult, startPipeline } from './pipeline.js'
 import { type ScriptResult, submitScript } from './statement.js'
 import { type ConnectionTarget, describeTarget } from './target.js'
 
@@ -142,7 +142,7 @@ export class Database {
   /** Statements of ours that are answered together. */
   async pipeline(steps: Step[]): Promise<StepResult[]> {
     try {
-      return await submitPipeline(this.client, steps)
+      return await startPipeline(this.client, steps).done
     } catch (error) {
       throw translateError(error, describeTarget(this.target))
     }

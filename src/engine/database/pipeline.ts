@@ -7,12 +7,14 @@ import pg from 'pg'
 export interface Step {
   text: string
   values?: unknown[]
+  /** a task's statement, of whose rows nothing is kept */
+  isTask?: boolean
 }
 
-/** How a step ended: the server's command tag as it is, null for a text without a statement, and its first row. */
+/** How a step ended: the server's command tag as it is, null for a text without a statement, and its rows as text. */
 export interface StepResult {
   tag: string | null
-  row: (string | null)[] | undefined
+  rows: (string | null)[][]
 }
 
 interface Wire extends EventEmitter {
@@ -26,7 +28,13 @@ interface Wire extends EventEmitter {
 /** `pg` takes no other class in pipeline mode; of it, nothing but what a query has to answer is used. */
 const Query = pg.Query as unknown as new (config: object) => object
 
-const asText = (value: unknown): string | null => (value === null ? null : String(value))
+function asText(value: unknown): string | null {
+  if (value === null) return null
+  return Array.isArray(value) ? `{${value.map(asElement).join(',')}}` : String(value)
+}
+
+/** An array's quoting is that of JSON's strings: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
+const asElement = (value: unknown): string => (value === null ? 'NULL' : JSON.stringify(String(value)))
 
 /**
  * Statements by the extended protocol with one Sync behind them all: the server answers in one go, and skips what is
@@ -35,26 +43,25 @@ const asText = (value: unknown): string | null => (value === null ? null : Strin
  */
 export class PipelineQuery extends Query {
   readonly done: Promise<StepResult[]>
+  /** of the steps that were answered so far, also where a later one fails */
+  readonly results: StepResult[] = []
   private readonly steps: Step[]
-  private readonly discardsFirst: boolean
-  private readonly results: StepResult[] = []
-  private row: (string | null)[] | undefined
+  private stepRows: (string | null)[][] = []
   private fail!: (error: Error) => void
   private succeed!: () => void
 
-  constructor(steps: Step[], discardsFirst: boolean) {
+  constructor(steps: Step[]) {
     super({ text: steps[0]!.text })
     this.steps = steps
-    this.discardsFirst = discardsFirst
     this.done = new Promise((resolve, reject) => {
       this.fail = reject
       this.succeed = () => resolve(this.results)
     })
   }
 
-  /** Whether the rows that come now are of the first step, of which none is wanted. */
+  /** Whether the rows that come now are a task's. */
   get isDiscarding(): boolean {
-    return this.discardsFirst && this.results.length === 0
+    return this.steps[this.results.length]?.isTask === true
   }
 
   submit(connection: Wire): null {
@@ -70,7 +77,7 @@ export class PipelineQuery extends Query {
   }
 
   handleDataRow({ fields }: { fields: (string | null)[] }): void {
-    if (!this.isDiscarding) this.row ??= fields
+    if (!this.isDiscarding) this.stepRows.push(fields)
   }
 
   handleCommandComplete({ text }: { text: string }): void {
@@ -82,8 +89,8 @@ export class PipelineQuery extends Query {
   }
 
   private end(tag: string | null): void {
-    this.results.push({ tag, row: this.row })
-    this.row = undefined
+    this.results.push({ tag, rows: this.stepRows })
+    this.stepRows = []
   }
 
   handleReadyForQuery(): void {
@@ -106,13 +113,9 @@ export class PipelineQuery extends Query {
   }
 }
 
-/** Sends all the steps at once; `discardsFirst`: the first is a task's, of whose rows nothing is kept. */
-export function submitPipeline(
-  client: pg.Client,
-  steps: Step[],
-  discardsFirst = false,
-): Promise<StepResult[]> {
-  const query = new PipelineQuery(steps, discardsFirst)
+/** Sends all the steps at once. */
+export function startPipeline(client: pg.Client, steps: Step[]): PipelineQuery {
+  const query = new PipelineQuery(steps)
   client.query(query as unknown as pg.Submittable)
-  return query.done
+  return query
 }

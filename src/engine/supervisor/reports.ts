@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { poolExhausted } from '../database/pooler.js'
 import { withoutSql } from '../events.js'
-import { EXIT_REFUSED, type FromWorker } from '../worker/ipc.js'
+import { EXIT_REFUSED, type Followed, type FromWorker } from '../worker/ipc.js'
 import { TICK_AFTER_NOTIFY_MS } from './agenda.js'
 import type { Parts } from './parts.js'
 import type { WorkerProcess } from './worker-process.js'
@@ -32,6 +32,8 @@ export class Reports {
       this.onClaimed(worker, message)
     } else if (message.type === 'ended') {
       this.onEnded(worker, message)
+    } else if (message.type === 'followed') {
+      for (const run of message.runs) this.onFollowed(worker, run)
     } else if (message.type === 'idle') {
       if (message.waitMs !== null) agenda.noteDue(message.waitMs)
       if (staffing.wasFull) agenda.tickSoon(0)
@@ -67,7 +69,15 @@ export class Reports {
     if (pool.active.some((w) => w.role !== worker.role)) agenda.tickSoon(TICK_AFTER_NOTIFY_MS)
   }
 
-  private tell(worker: WorkerProcess, { task, ending }: FromWorker & { type: 'ended' }): void {
+  /** It began and ended in another's transaction, before we could hear of it. */
+  private onFollowed(worker: WorkerProcess, run: Followed): void {
+    const { log, options } = this.parts
+    options.emit({ event: 'claimed', task: run.task, workerId: worker.id! })
+    if (run.lines) log.keep(run.task, run.lines)
+    this.tell(worker, run)
+  }
+
+  private tell(worker: WorkerProcess, { task, ending }: Pick<Followed, 'task' | 'ending'>): void {
     const { emit } = this.parts.options
     const { state, durationMs, rows, tag, error } = ending
     const common = { task, workerId: worker.id!, durationMs }

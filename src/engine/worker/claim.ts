@@ -13,6 +13,8 @@ export interface Claim {
   attempt: number
   /** for how long it was due */
   waitedMs: number | null
+  /** how many tasks may end in one transaction with it */
+  maxTasksPerCommit: number
 }
 
 /** A row of background_queue.claim(). */
@@ -28,6 +30,7 @@ export interface ClaimRow extends Record<string, unknown> {
   statements_done: number
   attempt: number
   wait_ms: number | null
+  max_tasks_per_commit: number
 }
 
 export function toClaim(row: ClaimRow): Claim | undefined {
@@ -44,6 +47,7 @@ export function toClaim(row: ClaimRow): Claim | undefined {
     statementsDone: row.statements_done,
     attempt: row.attempt,
     waitedMs: row.wait_ms ?? null,
+    maxTasksPerCommit: row.max_tasks_per_commit,
   }
 }
 
@@ -54,7 +58,7 @@ export interface NextClaim {
 }
 
 export function toNextClaim(fields: (string | null)[]): NextClaim {
-  const [id, token, sql, topic, mode, isolation, role, timeout, done, attempt, waited, look] = fields
+  const [id, token, sql, topic, mode, isolation, role, timeout, done, attempt, waited, most, look] = fields
   const toNumber = (text: string | null | undefined): number | null => (text == null ? null : Number(text))
   const lookMs = toNumber(look)
   if (id == null) return { claim: undefined, lookMs }
@@ -71,6 +75,7 @@ export function toNextClaim(fields: (string | null)[]): NextClaim {
       statementsDone: Number(done),
       attempt: Number(attempt),
       waitedMs: toNumber(waited),
+      maxTasksPerCommit: Number(most),
     },
     lookMs,
   }

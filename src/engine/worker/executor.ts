@@ -1,13 +1,16 @@
 import { isSeveralCommands, type ServerError, type StatementResult } from '../database/statement.js'
 import { type Claim, type NextClaim, toNextClaim } from './claim.js'
 import { repeat, settle } from './committing.js'
+import { roomBehind, runGroup } from './group.js'
+import type { GroupPace } from './group-pace.js'
+import type { Followed } from './ipc.js'
 import { FINISH, mustRunOutside, OutsideOnlyError, runOutside } from './outside.js'
 import { ours } from './own-statement.js'
 import { looksLikeSeveral, parseStatements, runsOutsideTransaction, type Statement } from './parser.js'
 import type { WorkerSession } from './session.js'
 import { located, refuseTransactionControl, transactionControl } from './task-error.js'
 
-const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7)'
+const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, null, $5, $6, $7)'
 
 /** Tags of commands that end or open a transaction; each names what the task's text itself was. */
 const TRANSACTION_TAGS = new Set([
@@ -23,12 +26,16 @@ const TRANSACTION_TAGS = new Set([
 /** How a task ended well, and what its commit claimed besides. */
 export interface Execution extends StatementResult {
   next?: NextClaim
+  /** what ran in its transaction behind it, and how long it took by itself */
+  followed?: Followed[]
+  durationMs?: number
 }
 
 /** The worker for which a commit may claim the next task. */
 export interface Successor {
   workerId: bigint
   secret: string
+  pace: GroupPace
   /** asked just before the commit: null: nothing more is wanted; true: look only behind this task */
   isNear(): boolean | null
 }
@@ -48,7 +55,7 @@ export async function execute(
   try {
     return await repeat(session, async (isAgain) => {
       if (isAgain) await ours(renew(session, claim))
-      return runInside(session, claim, successor)
+      return runInside(session, claim, successor, isAgain)
     })
   } catch (error) {
     if (session.database.lost) throw error
@@ -71,8 +78,11 @@ async function runInside(
   session: WorkerSession,
   claim: Claim,
   successor: Successor | undefined,
+  isAgain: boolean,
 ): Promise<Execution> {
   await ours(session.begin(claim.isolation))
+  const room = successor && !isAgain ? await roomBehind(session, claim, successor.pace) : 0
+  if (successor && room > 0) return runGroup(session, claim, successor, room)
   const result = await runWhole(session, claim)
   await session.notices.settle()
   if (TRANSACTION_TAGS.has(result.tag ?? '') || !session.isInTransaction)
@@ -110,7 +120,7 @@ async function finish(
     return {}
   }
   const { workerId, secret } = successor
-  const values = [id, token, rows, tag, workerId, secret, isNear]
+  const values = [[id], token, [rows], [tag], workerId, secret, isNear]
   const next = await settle(session.commitLastWith(FINISH_AND_CLAIM, values))
   return next ? { next: toNextClaim(next) } : {}
 }

@@ -17,11 +17,20 @@ export type FromWorker =
   | { type: 'ready' }
   | { type: 'claimed'; task: RunningTask }
   | { type: 'ended'; task: RunningTask; ending: Ending; lines?: LogLine[] }
+  /** tasks that ran in the transaction of the one that ended last */
+  | { type: 'followed'; runs: Followed[] }
   /** what a task said, to be kept at once and answered with `noted` */
   | { type: 'lines'; task: RunningTask; lines: LogLine[] }
   /** nothing to claim; waitMs: until something may be, null: nothing waits */
   | { type: 'idle'; waitMs: number | null }
   | { type: 'refused'; code: string; message: string }
+
+/** A run that began and ended within another's transaction. */
+export interface Followed {
+  task: RunningTask
+  ending: Ending
+  lines?: LogLine[]
+}
 
 export interface Backend extends BackendKey {
   /** pg_backend_pid(), not what the connection was told: a pooler lies */

@@ -30,7 +30,8 @@ export interface Notice {
 export class Notices {
   /** the statement that runs now, where the text has several */
   statement: number | undefined
-  send: (messages: FromWorker[]) => void = () => undefined
+  /** undefined: all is kept for the end */
+  send: ((messages: FromWorker[]) => void) | undefined
   private task: RunningTask | undefined
   private seq = 0
   private sent = 0
@@ -136,14 +137,14 @@ export class Notices {
   private schedule(delayMs: number): void {
     const now = performance.now()
     const at = Math.max(now + delayMs, this.sentAt + FLOOD_EVERY_MS)
-    if (this.isUnderWay || at >= this.timerAt) return
+    if (!this.send || this.isUnderWay || at >= this.timerAt) return
     this.cancelTimer()
     this.timerAt = at
     this.timer = setTimeout(() => this.flush(), at - now)
   }
 
   private flush(): void {
-    if (this.isUnderWay || this.task === undefined) return
+    if (!this.send || this.isUnderWay || this.task === undefined) return
     const lines = this.take()
     if (lines.length === 0) return
     this.isUnderWay = true

@@ -58,9 +58,12 @@ function countCharacters(bytes: Uint8Array): number {
 const TRANSACTION_WORDS =
   /(?:^|[;/\n\r])[ \t\f\v]*(?:abort|begin|commit|end|prepare|release|rollback|savepoint|start)\b/i
 
+/** Whether a text may have a transaction command; false is certain. */
+export const mayControlTransaction = (text: string): boolean => TRANSACTION_WORDS.test(text)
+
 /** The first top-level transaction command of a text, as it is written; undefined if there is none. */
 export async function findTransactionControl(text: string): Promise<string | undefined> {
-  if (!TRANSACTION_WORDS.test(text)) return undefined
+  if (!mayControlTransaction(text)) return undefined
   const statements = await parseStatements(text)
   return statements?.find((s) => s.kind === 'TransactionStmt')?.text.trim()
 }

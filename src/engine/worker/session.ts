@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
 import { dropLargeRows } from '../database/large-rows.js'
-import { type StepResult, submitPipeline } from '../database/pipeline.js'
+import { type PipelineQuery, type Step, type StepResult, startPipeline } from '../database/pipeline.js'
 import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import { executeText, readTag, type StatementResult, submitStatement } from '../database/statement.js'
 import type { ConnectionTarget } from '../database/target.js'
@@ -22,8 +22,8 @@ import {
 export class WorkerSession {
   readonly database: Database
   readonly notices = new Notices()
-  /** What the server says now, it says about a task's statements. */
-  private isInTask = false
+  /** Whose statements it is that the server says something about now; undefined: not a task's. */
+  private speaker: (() => Notices) | undefined
   /** Claims need READ COMMITTED, a writable transaction, our role and time; some roles have other defaults. */
   private hasOwnDefaults = false
   private user = ''
@@ -38,7 +38,7 @@ export class WorkerSession {
     this.database = database
     this.guards = guards
     database.client.on('notice', (notice) => {
-      if (this.isInTask) this.notices.add(notice)
+      this.speaker?.().add(notice)
     })
   }
 
@@ -152,6 +152,11 @@ export class WorkerSession {
     return `reset all; ${this.guards}${CLEAN}(${Math.random()})`
   }
 
+  /** Whether between two tasks of one transaction the session can be made as good as new: it becomes its login's. */
+  canShare(role: string): boolean {
+    return role === this.user && this.guards === ''
+  }
+
   /** The role of a task, where the session serves several. */
   async become(role: string): Promise<void> {
     if (role === this.user) return
@@ -181,12 +186,12 @@ export class WorkerSession {
   }
 
   /** Nothing of ours is under way beside a task's statement and its checks. */
-  private async listening<T>(running: Promise<T>): Promise<T> {
-    this.isInTask = true
+  async listening<T>(running: Promise<T>, speaker = () => this.notices): Promise<T> {
+    this.speaker = speaker
     try {
       return await running
     } finally {
-      this.isInTask = false
+      this.speaker = undefined
     }
   }
 
@@ -204,9 +209,7 @@ export class WorkerSession {
     // while COPY FROM STDIN waits for its data, the server takes any other message for a broken protocol
     if (/copy/i.test(text)) return this.runThenCheck(text)
     this.isDirty = true
-    const [result, ...checks] = await this.listening(
-      submitPipeline(this.database.client, [{ text }, ...CHECK], true),
-    )
+    const [result, ...checks] = await this.listening(this.start([{ text, isTask: true }, ...CHECK]).done)
     this.noteChecks(checks)
     return result!.tag === null ? { tag: null, rows: null } : readTag(result!.tag)
   }
@@ -217,12 +220,18 @@ export class WorkerSession {
     return result
   }
 
-  private async check(): Promise<void> {
-    this.noteChecks(await submitPipeline(this.database.client, CHECK))
+  /** Several statements in one go; who watches has to be told with `listening`. */
+  start(steps: Step[]): PipelineQuery {
+    this.isDirty = true
+    return startPipeline(this.database.client, steps)
   }
 
-  private noteChecks(checks: StepResult[]): void {
-    this.isReadOnly = checks.some(({ row }) => row?.[READ_ONLY_FIELD] === 'on')
+  private async check(): Promise<void> {
+    this.noteChecks(await this.start(CHECK).done)
+  }
+
+  noteChecks(checks: StepResult[]): void {
+    this.isReadOnly = checks.some(({ rows }) => rows[0]?.[READ_ONLY_FIELD] === 'on')
   }
 
   /** Ends the task's transaction, after its last statement, with one of ours; the commit answers for both. */
@@ -233,18 +242,22 @@ export class WorkerSession {
 
   /**
    * The same, and in one go with it the cleaning and a BEGIN for the next task; `isDirty` tells where those failed.
-   * Returns the row of our statement as text.
+   * `before`: what our statement needs. Returns its row as text.
    */
-  async commitLastWith(text: string, values: unknown[]): Promise<(string | null)[] | undefined> {
+  async commitLastWith(
+    text: string,
+    values: unknown[],
+    before: Step[] = [],
+  ): Promise<(string | null)[] | undefined> {
     if (this.isReadOnly && !(await this.hasWritten())) return this.commitBefore(text, values)
     let preparation: Promise<void> | undefined
     try {
       const [results] = await this.together(() => {
-        const ending = this.database.pipeline([{ text, values }, ...COMMIT])
+        const ending = this.database.pipeline([...before, { text, values }, ...COMMIT])
         preparation = this.prepare()
         return [ending]
       })
-      return committed(results as StepResult[]).row
+      return committed((results as StepResult[]).slice(before.length)).rows[0]
     } finally {
       await preparation
     }
@@ -269,7 +282,7 @@ export class WorkerSession {
       { text, values },
       { text: 'commit' },
     ]
-    return (await this.database.pipeline(steps)).at(-2)!.row
+    return (await this.database.pipeline(steps)).at(-2)!.rows[0]
   }
 
   /** A transaction may have written before it was made READ ONLY. */

@@ -4,7 +4,8 @@ import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
 import { type Claim, type ClaimRow, type NextClaim, toClaim } from './claim.js'
 import { execute, type Successor } from './executor.js'
-import type { Ending, FromWorker, RunningTask, TaskError } from './ipc.js'
+import { GroupPace } from './group-pace.js'
+import type { Ending, Followed, FromWorker, RunningTask, TaskError } from './ipc.js'
 import { OwnStatementError, persist } from './own-statement.js'
 import type { WorkerSession } from './session.js'
 import { FinalTaskError } from './task-error.js'
@@ -30,13 +31,17 @@ export interface WorkerOptions {
   report(messages: FromWorker[]): void
 }
 
+/** How an attempt ended, with the runs in its transaction; without a duration it took all the time. */
+type Attempt = Omit<Ending, 'durationMs'> & Partial<Pick<Ending, 'durationMs'>> & { followed?: Followed[] }
+
 /** The loop of one worker slot: claim, run, record, clean, and sleep while nothing is to be had. */
 export class Worker {
   private readonly session: WorkerSession
   private readonly target: ConnectionTarget
   private readonly options: WorkerOptions
   private isStopping = false
-  private ended: FromWorker | undefined
+  /** ends of runs, to go out with what follows them */
+  private ended: FromWorker[] = []
   private isOrphan = false
   private isRunning = false
   /** why the session is not trusted with another task */
@@ -55,6 +60,7 @@ export class Worker {
     this.successor = {
       workerId: options.workerId,
       secret: options.secret,
+      pace: new GroupPace(),
       isNear: () => (this.isStopping ? null : performance.now() < this.lookAgainAt),
     }
     // asleep, nothing else would tell that the session is gone
@@ -110,8 +116,8 @@ export class Worker {
 
   /** An ending goes out with what follows it, mostly the next claim: one message a task instead of two. */
   private report(...messages: FromWorker[]): void {
-    const all = this.ended ? [this.ended, ...messages] : messages
-    this.ended = undefined
+    const all = [...this.ended, ...messages]
+    this.ended = []
     if (all.length > 0) this.options.report(all)
   }
 
@@ -159,17 +165,21 @@ export class Worker {
     this.report({ type: 'claimed', task })
     this.session.notices.begin(task)
     const startedAt = performance.now()
-    const ending = await this.attempt(claim)
+    const { followed, ...ending } = await this.attempt(claim)
     const durationMs = performance.now() - startedAt
-    this.ended = { type: 'ended', task, ending: { ...ending, durationMs }, ...this.session.notices.end() }
+    if (!followed) this.successor.pace.note(claim.topic, durationMs)
+    this.ended = [
+      { type: 'ended', task, ending: { durationMs, ...ending }, ...this.session.notices.end() },
+      ...(followed ? [{ type: 'followed' as const, runs: followed }] : []),
+    ]
   }
 
-  private async attempt(claim: Claim): Promise<Omit<Ending, 'durationMs'>> {
+  private async attempt(claim: Claim): Promise<Attempt> {
     this.isRunning = true
     try {
-      const { rows, tag, next } = await execute(this.session, claim, this.successor)
+      const { next, ...execution } = await execute(this.session, claim, this.successor)
       if (next) this.follow(next)
-      return { state: 'finished', rows, tag }
+      return { state: 'finished', ...execution }
     } catch (error) {
       if (this.session.database.lost) throw error
       return await this.recordFailure(claim, error as Error)
@@ -184,7 +194,7 @@ export class Worker {
   }
 
   /** Records the attempt's end before anything else is claimed, so that a late cancel cannot hit the next task. */
-  private async recordFailure(claim: Claim, error: Error): Promise<Omit<Ending, 'durationMs'>> {
+  private async recordFailure(claim: Claim, error: Error): Promise<Attempt> {
     const taskError = toTaskError(error)
     if (error instanceof OwnStatementError && !error.isHarmless) this.mistrust = error
     if (this.session.isInTransaction) await this.session.rollback()
