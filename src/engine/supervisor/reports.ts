@@ -50,13 +50,13 @@ export class Reports {
     if (role === link.control.role && !this.hasBeenStaffed) stopPlan.fail(poolExhausted(options.target))
   }
 
-  private onClaimed(worker: WorkerProcess, { task }: FromWorker & { type: 'claimed' }): void {
+  private onClaimed(worker: WorkerProcess, { task, isNext }: FromWorker & { type: 'claimed' }): void {
     const { agenda, ends, options, pool, staffing } = this.parts
     ends.watch(worker, task)
     options.emit({ event: 'claimed', task, workerId: worker.id! })
     agenda.noteClaim()
     // there may be more: the next in the chain looks
-    if (!pool.wake(worker.role) && staffing.hasRoom) agenda.tickSoon(0)
+    if (!isNext && !pool.wake(worker.role) && staffing.hasRoom) agenda.tickSoon(0)
   }
 
   private onEnded(worker: WorkerProcess, message: FromWorker & { type: 'ended' }): void {

@@ -50,6 +50,8 @@ export class Worker {
   private isWakePending = false
   /** claimed in the commit of the last task */
   private claimed: Claim | undefined
+  /** the topic of the task in whose commit the one in hand was claimed; undefined: it was not */
+  private topicBefore: string | null | undefined
   private lookAgainAt = 0
   private readonly successor: Successor
 
@@ -84,6 +86,7 @@ export class Worker {
   /** The next task; undefined after a sleep without one. */
   private async next(): Promise<Claim | undefined> {
     const claim = this.claimed
+    if (!claim) this.topicBefore = undefined
     if (claim) {
       this.claimed = undefined
       await this.makeClean(claim)
@@ -162,7 +165,7 @@ export class Worker {
 
   private async runTask(claim: Claim): Promise<void> {
     const task = describe(claim)
-    this.report({ type: 'claimed', task })
+    this.report({ type: 'claimed', task, isNext: task.topic === this.topicBefore })
     this.session.notices.begin(task)
     const startedAt = performance.now()
     const { followed, ...ending } = await this.attempt(claim)
@@ -178,7 +181,7 @@ export class Worker {
     this.isRunning = true
     try {
       const { next, ...execution } = await execute(this.session, claim, this.successor)
-      if (next) this.follow(next)
+      if (next) this.follow(next, claim.topic)
       return { state: 'finished', ...execution }
     } catch (error) {
       if (this.session.database.lost) throw error
@@ -188,8 +191,9 @@ export class Worker {
     }
   }
 
-  private follow({ claim, lookMs }: NextClaim): void {
+  private follow({ claim, lookMs }: NextClaim, topic: string | null): void {
     this.claimed = claim
+    this.topicBefore = topic
     if (lookMs !== null) this.lookAgainAt = performance.now() + Math.max(NEAR_MS, LOOKS_SHARE * lookMs)
   }
 
