@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream'
 import './navigator.js'
 import type { EventEmitter } from 'node:events'
 import pg from 'pg'
@@ -137,6 +138,18 @@ export class Database {
     } catch (error) {
       throw translateError(error, describeTarget(this.target))
     }
+  }
+
+  /** Sends all in one packet and waits for all; throws the first error: what is behind it failed because of it. */
+  async together(send: () => unknown[]): Promise<unknown[]> {
+    const { stream } = (this.client as unknown as { connection: { stream: Writable } }).connection
+    stream.cork()
+    const promises = send()
+    stream.uncork()
+    const results = await Promise.allSettled(promises)
+    const failed = results.find((r) => r.status === 'rejected')
+    if (failed) throw failed.reason
+    return results.map((r) => (r as PromiseFulfilledResult<unknown>).value)
   }
 
   /** Statements of ours that are answered together. */

@@ -1,4 +1,3 @@
-import type { Writable } from 'node:stream'
 import { Database, type Row } from '../database/database.js'
 import { dropLargeRows } from '../database/large-rows.js'
 import { type PipelineQuery, type Step, type StepResult, startPipeline } from '../database/pipeline.js'
@@ -7,6 +6,7 @@ import { executeText, readTag, type StatementResult, submitStatement } from '../
 import type { ConnectionTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
 import { Notices } from './notices.js'
+import { readBackend, readDefaults } from './session-identity.js'
 import {
   AS_OURSELVES,
   AS_OURSELVES_SCRIPT,
@@ -25,8 +25,8 @@ export class WorkerSession {
   /** Whose statements it is that the server says something about now; undefined: not a task's. */
   private speaker: (() => Notices) | undefined
   /** Claims need READ COMMITTED, a writable transaction, our role and time; some roles have other defaults. */
-  private hasOwnDefaults = false
-  private user = ''
+  private readonly hasOwnDefaults: boolean
+  private readonly user: string
   private isDirty = false
   private isReadOnly = false
   /** A transaction is open in which nothing has run. */
@@ -34,9 +34,11 @@ export class WorkerSession {
   /** What RESET ALL would lose, where a pooler took no settings: SQL that sets them again. */
   private readonly guards: string
 
-  private constructor(database: Database, guards: string) {
+  private constructor(database: Database, guards: string, user: string, hasOwnDefaults: boolean) {
     this.database = database
     this.guards = guards
+    this.user = user
+    this.hasOwnDefaults = hasOwnDefaults
     database.client.on('notice', (notice) => {
       this.speaker?.().add(notice)
     })
@@ -58,45 +60,14 @@ export class WorkerSession {
     if (target.isOtherRole) await refuseTransactionPooler(database)
     const guards = await putInForce(database, { ...SETTINGS, ...SETTINGS_14 })
     dropLargeRows(database.client)
-    const session = new WorkerSession(database, guards)
-    await session.readDefaults()
-    return session
-  }
-
-  private async readDefaults(): Promise<void> {
-    const row = await this.ask<{ pid: number; user: string; isPlain: boolean }>(
-      `select pg_backend_pid() as pid, session_user::text as user,
-        current_setting('default_transaction_isolation') = 'read committed'
-        and current_setting('default_transaction_read_only') = 'off' and current_setting('statement_timeout') = '0'
-        and current_setting('lock_timeout') = '0' and current_user = session_user as "isPlain"`,
-    )
-    if (isPooled({ pid: row.pid, ...this.database.backendKey })) this.database.holdBackend()
-    this.user = row.user
-    this.hasOwnDefaults = !row.isPlain
+    const { pid, user, isPlain } = await readDefaults(database)
+    if (isPooled({ pid, ...database.backendKey })) database.holdBackend()
+    return new WorkerSession(database, guards, user, !isPlain)
   }
 
   /** What others need to see this session's end; instants as every DateStyle and time zone reads them. */
-  async identify(): Promise<Backend> {
-    const row = await this.ask<Omit<Backend, 'processId' | 'secretKey'>>(
-      `select pid, to_char(backend_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "startedAt",
-        to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "serverStartedAt"
-       from pg_catalog.pg_stat_activity where pid = pg_backend_pid()`,
-    )
-    return { ...row, ...this.database.backendKey }
-  }
-
-  /**
-   * What the session says of itself. Its role may have given itself a search_path, and with functions of its own there
-   * name another's backend as its own, for the supervisor to end.
-   */
-  private async ask<T extends Row>(text: string): Promise<T> {
-    const [, , rows] = await this.together(() => [
-      this.database.query('begin'),
-      this.database.query('set local search_path = pg_catalog, pg_temp'),
-      this.database.query<T>(text),
-      this.database.query('commit'),
-    ])
-    return (rows as T[])[0]!
+  identify(): Promise<Backend> {
+    return readBackend(this.database)
   }
 
   /** One statement of ours in a transaction of its own, behind a cleaning if a task was here. */
@@ -104,7 +75,7 @@ export class WorkerSession {
     if (this.isOpen) await this.close()
     const isWrapped = this.hasOwnDefaults || this.isDirty
     if (!isWrapped) return (await this.database.query<T>(text, values))[0]
-    const [, , rows] = await this.together(() => [
+    const [, , rows] = await this.database.together(() => [
       this.database.query('begin isolation level read committed read write'),
       this.database.script(AS_OURSELVES_SCRIPT),
       this.database.query<T>(text, values),
@@ -122,7 +93,7 @@ export class WorkerSession {
     if (!isDirty && !this.isOpen) return this.own(text, values)
     this.isDirty = false
     this.isOpen = false
-    const [, row] = await this.together(() => [
+    const [, row] = await this.database.together(() => [
       isDirty ? this.clean() : this.database.query('commit'),
       this.own<T>(text, values),
       this.database.query('begin'),
@@ -199,7 +170,7 @@ export class WorkerSession {
   async runText(text: string): Promise<StatementResult> {
     this.isDirty = true
     const [result] = await this.listening(
-      this.together(() => [executeText(this.database.client, text), this.check()]),
+      this.database.together(() => [executeText(this.database.client, text), this.check()]),
     )
     return result as StatementResult
   }
@@ -252,7 +223,7 @@ export class WorkerSession {
     if (this.isReadOnly && !(await this.hasWritten())) return this.commitBefore(text, values)
     let preparation: Promise<void> | undefined
     try {
-      const [results] = await this.together(() => {
+      const [results] = await this.database.together(() => {
         const ending = this.database.pipeline([...before, { text, values }, ...COMMIT])
         preparation = this.prepare()
         return [ending]
@@ -302,18 +273,6 @@ export class WorkerSession {
     return (
       (this.database.client as unknown as { getTransactionStatus(): string }).getTransactionStatus() !== 'I'
     )
-  }
-
-  /** Sends all in one packet and waits for all; throws the first error: what is behind it failed because of it. */
-  private async together(send: () => unknown[]): Promise<unknown[]> {
-    const { stream } = (this.database.client as unknown as { connection: { stream: Writable } }).connection
-    stream.cork()
-    const promises = send()
-    stream.uncork()
-    const results = await Promise.allSettled(promises)
-    const failed = results.find((r) => r.status === 'rejected')
-    if (failed) throw failed.reason
-    return results.map((r) => (r as PromiseFulfilledResult<unknown>).value)
   }
 }
 
