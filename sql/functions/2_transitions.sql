@@ -171,14 +171,14 @@ begin
 end $$;
 
 -- claim: the next task for this worker, or the milliseconds until one may be due (null: nothing waits). Of a task
--- wait_ms says for how long it was due.
+-- wait_ms says for how long it was due, look_ms what it took to find.
 -- A short transaction of its own. Per role, lane and priority only the head of the index is looked at.
 -- Its commit need not be flushed: what it allows, the finish, is flushed behind it. The planner's choice is narrowed
 -- to walking the index: statistics of a queue are always old, and a plan that sorts all that waits is a cliff.
 create or replace function background_queue.claim(p_worker_id bigint, p_secret text,
   out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
   out role name, out timeout_in_sec double precision, out statements_done integer, out attempt integer,
-  out wait_ms integer, out max_tasks_per_commit integer)
+  out wait_ms integer, out max_tasks_per_commit integer, out look_ms double precision)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
@@ -196,6 +196,7 @@ declare
   v_key text;
   v_task :"schema".pg_background_tasks;
   v_settings background_queue.lanes;
+  v_began timestamptz;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     -- a limit is counted behind its lock, by what others have committed until then
@@ -217,6 +218,7 @@ begin
   end if;
   select s.lanes into v_served from background_queue.supervisors s where s.id = v_worker.supervisor_id;
   v_roles := case when v_worker.sets_role then background_queue.waiting_roles() else array[v_worker.role_oid] end;
+  v_began := clock_timestamp();
 
   loop
     v_held_before := v_held;
@@ -278,6 +280,7 @@ begin
       v_settings := background_queue.topic_settings(v_task.topic);
       timeout_in_sec := nullif(coalesce(v_task.timeout_in_sec, v_settings.timeout_in_sec), 0);
       max_tasks_per_commit := v_settings.max_tasks_per_commit;
+      look_ms := extract(epoch from clock_timestamp() - v_began) * 1000;
       return;
     end loop;
     exit when v_held = v_held_before;

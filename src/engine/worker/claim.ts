@@ -31,6 +31,7 @@ export interface ClaimRow extends Record<string, unknown> {
   attempt: number
   wait_ms: number | null
   max_tasks_per_commit: number
+  look_ms: number | null
 }
 
 export function toClaim(row: ClaimRow): Claim | undefined {

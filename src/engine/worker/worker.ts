@@ -95,7 +95,7 @@ export class Worker {
       return undefined
     }
     const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
-    this.lookAgainAt = performance.now() + NEAR_MS
+    this.noteLook(row!.look_ms)
     const found = toClaim(row!)
     if (!found) {
       await this.session.close()
@@ -194,7 +194,11 @@ export class Worker {
   private follow({ claim, lookMs }: NextClaim, topic: string | null): void {
     this.claimed = claim
     this.topicBefore = topic
-    if (lookMs !== null) this.lookAgainAt = performance.now() + Math.max(NEAR_MS, LOOKS_SHARE * lookMs)
+    if (lookMs !== null) this.noteLook(lookMs)
+  }
+
+  private noteLook(ms: number | null): void {
+    this.lookAgainAt = performance.now() + Math.max(NEAR_MS, LOOKS_SHARE * (ms ?? 0))
   }
 
   /** Records the attempt's end before anything else is claimed, so that a late cancel cannot hit the next task. */
