@@ -69,11 +69,14 @@ async function timeAgain({ arena }: Scene): Promise<void> {
   })
 }
 
-/** Of the workers, also of those that are not registered yet: what is connected keeps the settings it began with. */
+/**
+ * All but our own: what is connected keeps the settings it began with, and a pooler gives a worker the session that a
+ * supervisor or its log had before.
+ */
 const endSessions = (database: Database, owner: string, begunBefore = 'infinity'): Promise<unknown> =>
   database.query(
     `select pg_terminate_backend(pid) from pg_stat_activity
-     where usename = $1 and application_name = 'pg_background_queue worker' and backend_start < $2`,
+     where usename = $1 and application_name <> 'pgbq torture' and backend_start < $2`,
     [owner, begunBefore],
   )
 
