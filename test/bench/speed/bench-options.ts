@@ -10,8 +10,8 @@ export interface BenchOptions {
   rounds: number
   scale: number
   slots: number
-  /** the size of grouped commits to measure too */
-  group: number | undefined
+  /** the size of grouped commits, measured beside single ones */
+  group: number
   withPeers: boolean
   anySettings: boolean
   json: boolean
@@ -34,7 +34,7 @@ smaller than by --only; the others are installed with npm when needed.
   --rounds N           how often each is measured (default: 3)
   --scale N            times the number of tasks, rows and seconds (default: 1)
   --slots N            workers that run one task each (default: 4)
-  --group N            also measure pgbq with max_tasks_per_commit N
+  --group N            the max_tasks_per_commit of grouped commits (default: 50)
   --no-peers           without the other queues
   --database-url URL   a server where databases may be made (default: an embedded PostgreSQL of its own)
   --any-settings       measure even where fsync or synchronous_commit is off; such figures mean nothing
@@ -58,7 +58,7 @@ export function readBenchOptions(args: string[], scenarios: KnownScenario[]): Be
     rounds: count(values.rounds, '--rounds', 1),
     scale: parseScale(values.scale),
     slots: count(values.slots, '--slots', 1),
-    group: values.group === undefined ? undefined : count(values.group, '--group', 2),
+    group: count(values.group, '--group', 2),
     withPeers: !values['no-peers'],
     anySettings: values['any-settings'],
     json: values.json,
@@ -75,7 +75,7 @@ function parse(args: string[]) {
         rounds: { type: 'string', default: '3' },
         scale: { type: 'string', default: '1' },
         slots: { type: 'string', default: '4' },
-        group: { type: 'string' },
+        group: { type: 'string', default: '50' },
         'no-peers': { type: 'boolean', default: false },
         'any-settings': { type: 'boolean', default: false },
         'database-url': { type: 'string' },
