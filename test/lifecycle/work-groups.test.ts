@@ -81,3 +81,15 @@ test('cancels a task of a group at once, before or after its turn, and never ano
   expect((await inState('finished')) + (await inState('cancelled'))).toBe(400)
   expect(await stop(work)).toBe(0)
 })
+
+test('stopped in the middle, finishes the transactions that have begun and claims nothing more', async () => {
+  const work = await queue.work(['--concurrency', '2'])
+  await queue.enqueueMany(Array.from({ length: 3000 }, () => EFFECT))
+  await waitFor('some effects', async () => (await effects()) > 100)
+  expect(await stop(work)).toBe(0)
+  const finished = await inState('finished')
+  expect(finished).toBeLessThan(3000)
+  expect(await effects()).toBe(finished)
+  expect(await inState('pending')).toBe(3000 - finished)
+  expect(await queue.count('select count(*) from background_queue.attempts')).toBe(0)
+})

@@ -1,0 +1,28 @@
+import { expect, test } from 'vitest'
+import { GroupPace } from '../../src/engine/worker/group-pace.js'
+
+test('lets follow as many as are likely to be over in 25 ms, few while nothing is known', () => {
+  const pace = new GroupPace()
+  expect(pace.room('a')).toBe(12)
+  pace.note('a', 0.5)
+  expect(pace.room('a')).toBe(50)
+  pace.note('a', 26)
+  expect(pace.room('a')).toBe(3)
+})
+
+test('has none follow where tasks take long, and comes back when they are short again', () => {
+  const pace = new GroupPace()
+  pace.note('a', 1000)
+  expect(pace.room('a')).toBe(0)
+  for (let n = 0; n < 20; n++) pace.note('a', 0.5)
+  expect(pace.room('a')).toBeGreaterThan(10)
+})
+
+test('knows nothing of another topic, and of no topic as of any', () => {
+  const pace = new GroupPace()
+  pace.note('a', 1000)
+  expect(pace.room(null)).toBe(12)
+  pace.note(null, 5)
+  expect(pace.room(null)).toBe(5)
+  expect(pace.room('a')).toBe(12)
+})
