@@ -2,12 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { QueueError } from '../engine/errors.js'
 import type { Arena } from './arena.js'
 import { Host, type HostEvent } from './host.js'
+import { counted } from './patience.js'
 import { urlOf } from './url.js'
 
 const SLOTS = 3
 const READY_MS = 30_000
 const STOP_MS = 40_000
 const TRY_AGAIN_MS = 300
+const LOOK_EVERY_MS = 20
 
 /** Where a host of the fleet stands: how it reaches the server. */
 export interface Berth {
@@ -91,13 +93,12 @@ export class Fleet {
 
   /** Whoever is in the berth by then. Errors: HOST_NOT_READY. */
   async ready({ name }: Host): Promise<void> {
-    const giveUpAt = Date.now() + READY_MS
-    while (!this.at(name)!.isReady) {
-      if (Date.now() > giveUpAt) {
+    for (let leftMs = READY_MS; !this.at(name)!.isReady; leftMs -= counted(LOOK_EVERY_MS)) {
+      if (leftMs <= 0) {
         const { lastWords } = this.at(name)!
         throw new QueueError('HOST_NOT_READY', `pgbq work on host ${name} is not ready: ${lastWords}`)
       }
-      await sleep(20)
+      await sleep(LOOK_EVERY_MS)
     }
   }
 

@@ -7,6 +7,7 @@ import { type Audit, audit } from './audit.js'
 import { faultsOf } from './faults/all.js'
 import { Fleet } from './fleet.js'
 import type { OwnServer } from './own-server.js'
+import { counted } from './patience.js'
 import { Random } from './random.js'
 import { Chronicle } from './recovery.js'
 import { judge, type TortureReport } from './report.js'
@@ -24,8 +25,6 @@ export interface TortureOptions {
   durationMs?: number | undefined
   pauseMs: number
   tasksPerSecond: number
-  /** how long the queue may rest without an end of any task before what is left counts as stuck (40 s) */
-  patienceMs?: number
   /** called off: what was done is undone, and INTERRUPTED thrown */
   signal: AbortSignal
   onStage?(stage: string): void
@@ -35,7 +34,9 @@ export interface TortureOptions {
   command?: string[] | undefined
 }
 
+/** How long the queue may rest without an end of any task before what is left counts as stuck. */
 const PATIENCE_MS = 40_000
+const LOOK_EVERY_MS = 100
 
 /**
  * Runs auditable work on a queue of its own, strikes it with faults, lets it come to rest, and looks at every effect.
@@ -55,7 +56,7 @@ export async function torture(options: TortureOptions): Promise<TortureReport> {
     const scene: Scene = { arena, fleet, workload, random, signal: options.signal }
     const { storm, skipped } = await rage(scene, options)
     stage('Waiting until every task has ended')
-    await restOf(scene, options.patienceMs ?? PATIENCE_MS)
+    await restOf(scene)
     await fleet.gather()
     await fleet.stopAll()
     stage('Looking at every effect')
@@ -104,17 +105,16 @@ async function rage(scene: Scene, options: TortureOptions) {
 }
 
 /** Until nothing waits or runs, or nothing ends any more. */
-async function restOf({ arena, signal }: Scene, patienceMs: number): Promise<void> {
+async function restOf({ arena, signal }: Scene): Promise<void> {
   let last = -1
-  for (let giveUpAt = 0; !signal.aborted; await sleep(100)) {
+  for (let leftMs = PATIENCE_MS; leftMs > 0 && !signal.aborted; await sleep(LOOK_EVERY_MS)) {
     const row = await arena.line.insist((database) =>
       database.one<{ open: number; closed: number }>(
         `select count(*) filter (where closed_at is null)::integer as open, count(closed_at)::integer as closed from pg_background_tasks`,
       ),
     )
     if (row.open === 0) return
-    if (row.closed !== last) giveUpAt = Date.now() + patienceMs
-    if (Date.now() > giveUpAt) return
+    leftMs = row.closed === last ? leftMs - counted(LOOK_EVERY_MS) : PATIENCE_MS
     last = row.closed
   }
 }

@@ -1,11 +1,12 @@
 // A queue broken on purpose, for the torture's own tests: it finishes a task in a second transaction, as a
-// worker would that does not know the queue's promise. Killed between the two, it leaves a task to be run again.
+// worker would that does not know the queue's promise. Killed between the two, it leaves a task to be run again: until
+// that has happened to some host, all of them wait there, and are ready once they do.
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 
 const SLOTS = 3
-const PAUSE_MS = 250
+const LOOK_EVERY_MS = 50
 const SECRET = 'broken'
 
 const tell = (event) => process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`)
@@ -27,7 +28,7 @@ const registered = await control.query(
 )
 const supervisorId = registered.rows[0].id
 
-async function work() {
+async function work(onUnderWay) {
   const client = await connect('pg_background_queue worker')
   const { rows } = await client.query(
     `select pid, backend_start::text as started, pg_postmaster_start_time()::text as server, usename
@@ -35,25 +36,30 @@ async function work() {
   )
   const [me] = rows
   const worker = await control.query(
-    'select background_queue.register_worker($1, $2, $3, $4, false, $5, $6, $7, $8) as id',
+    'select background_queue.register_worker($1, $2, $3, $4, true, $5, $6, $7, $8) as id',
     [supervisorId, hostname(), process.pid, me.usename, me.pid, me.started, me.server, SECRET],
   )
   while (!isStopping) {
     const claimed = await client.query('select * from background_queue.claim($1, $2)', [worker.rows[0].id, SECRET])
     const task = claimed.rows[0]
-    if (task.task_id === null) await sleep(50)
-    else await run(client, task)
+    if (task.task_id !== null) await run(client, task, onUnderWay)
+    onUnderWay()
+    if (task.task_id === null) await sleep(LOOK_EVERY_MS)
   }
   await client.end()
 }
 
-async function run(client, task) {
+async function run(client, task, onEffect) {
   tell({ event: 'claimed', task_id: task.task_id })
   try {
+    await client.query(`set role ${task.role}`)
     await client.query(task.sql_statement)
-    await sleep(PAUSE_MS)
+    await client.query('reset role')
+    onEffect()
+    while (!isStopping && !(await hasRescued(client))) await sleep(LOOK_EVERY_MS)
     await client.query(`select background_queue.finish($1, $2, null, null)`, [task.task_id, task.token])
   } catch (error) {
+    await client.query('reset role')
     await client.query('select background_queue.fail($1, $2, $3)', [
       task.task_id,
       task.token,
@@ -62,7 +68,14 @@ async function run(client, task) {
   }
 }
 
-const working = Array.from({ length: SLOTS }, work)
+async function hasRescued(client) {
+  const { rows } = await client.query(`select from background_queue.attempts where outcome = 'rescued' limit 1`)
+  return rows.length > 0
+}
+
+const working = []
+const underWay = Array.from({ length: SLOTS }, () => new Promise((resolve) => working.push(work(resolve))))
+await Promise.all(underWay)
 tell({ event: 'ready' })
 while (!isStopping) {
   await control.query(`select background_queue.tick($1, true, '{}')`, [supervisorId])

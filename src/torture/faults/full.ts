@@ -83,11 +83,12 @@ const endSessions = (database: Database, owner: string, begunBefore = 'infinity'
 /** A server that cannot write its log crashes, and may not come up again before there is space. */
 async function noSpace({ arena }: Scene): Promise<Strike> {
   const { disk } = arena.own!
+  const at = Date.now()
   disk!.fill()
   return {
     detail: 'disk',
     victims: [],
-    at: Date.now(),
+    at,
     heal: {
       afterMs: HELD_MS,
       run: async () => {
