@@ -91,12 +91,11 @@ describe('a pooler in session mode', () => {
       await queue.enqueue('select pg_sleep(60)', {}, alice),
     ]
     const slow = await queue.enqueue('select pg_sleep(60)', { timeout_in_sec: 0.5 })
-    const held = [await holderOf(queue, ids[0]!), await holderOf(queue, ids[1]!)]
+    for (const id of ids) await holderOf(queue, id)
     for (const id of ids) await queue.db.owner.query('select pg_background_cancel($1)', [id])
     for (const id of ids) await queue.reaches(id, 'cancelled', 2500)
     expect((await queue.reaches(slow, 'failed')).errors).toMatch(/Timed out after 0.5 s/)
-    const backends = (await sessions(queue.db)).map((s) => s.pid)
-    for (const { backend_pid } of held) expect(backends).toContain(backend_pid)
+    // one that is idle then may be asked to leave, for room for another role's
     expect(eventsOf(work, 'worker_gone').filter((e) => !e.is_expected)).toEqual([])
     expect(await stop(work)).toBe(0)
   })
