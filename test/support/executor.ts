@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { afterAll, beforeAll } from 'vitest'
 import type { Database, Row } from '../../src/engine/database/database.js'
+import { GroupPace } from '../../src/engine/worker/group-pace.js'
 import type { Ending, Followed, LogLine, RunningTask } from '../../src/engine/worker/ipc.js'
 import { WorkerSession } from '../../src/engine/worker/session.js'
 import { Worker } from '../../src/engine/worker/worker.js'
@@ -40,6 +41,8 @@ export interface Executor {
   readonly session: WorkerSession
   /** what tasks say, as it comes */
   onLines: (task: RunningTask, lines: LogLine[]) => void
+  /** to be changed before the first run */
+  pace: GroupPace
 }
 
 const OUTCOME = `select t.id, t.state::text, t.command_tag as tag, t.rows_affected as rows, t.errors,
@@ -104,6 +107,7 @@ export function useExecutor(db: TestDatabase, role = OWNER, login = role): Execu
 
   const executor: Executor = {
     onLines: () => undefined,
+    pace: new GroupPace(),
 
     async enqueue(sql: string, options: Record<string, unknown> = {}): Promise<bigint> {
       const { id } = await client.one<{ id: bigint }>('select pg_background_enqueue($1, null, $2) as id', [
@@ -124,6 +128,7 @@ export function useExecutor(db: TestDatabase, role = OWNER, login = role): Execu
         worker = new Worker(current, db.target(login), {
           workerId: workerId!,
           secret: 'secret',
+          pace: executor.pace,
           report: (messages) => {
             for (const message of messages) {
               if (message.type === 'lines') {

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database } from '../database/database.js'
 import type { ConnectionTarget } from '../database/target.js'
+import { GroupPace } from './group-pace.js'
 import {
   EXIT_CONNECTION_LOST,
   EXIT_REFUSED,
@@ -39,7 +40,8 @@ async function main(): Promise<void> {
     worker.stop()
   }
   const begin = (workerId: bigint, secret: string): void => {
-    worker = new Worker(session, session.database.target, { workerId, secret, report })
+    const pace = new GroupPace()
+    worker = new Worker(session, session.database.target, { workerId, secret, pace, report })
     report([{ type: 'ready' }])
     worker.work().then(
       () => leave(session),

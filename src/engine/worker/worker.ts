@@ -4,7 +4,7 @@ import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
 import { type Claim, type ClaimRow, type NextClaim, toClaim } from './claim.js'
 import { execute, type Successor } from './executor.js'
-import { GroupPace } from './group-pace.js'
+import type { GroupPace } from './group-pace.js'
 import type { Ending, Followed, FromWorker, RunningTask, TaskError } from './ipc.js'
 import { OwnStatementError, persist } from './own-statement.js'
 import type { WorkerSession } from './session.js'
@@ -28,6 +28,7 @@ const CANCEL_EVERY_MS = 500
 export interface WorkerOptions {
   workerId: bigint
   secret: string
+  pace: GroupPace
   report(messages: FromWorker[]): void
 }
 
@@ -62,7 +63,7 @@ export class Worker {
     this.successor = {
       workerId: options.workerId,
       secret: options.secret,
-      pace: new GroupPace(),
+      pace: options.pace,
       isNear: () => (this.isStopping ? null : performance.now() < this.lookAgainAt),
     }
     // asleep, nothing else would tell that the session is gone
