@@ -100,11 +100,13 @@ end $$;
 
 -- enqueue: one row inserted into the inbox is one task; caller is the view's default, current_user of the call.
 -- A task without options, in a session without settings of ours, is one INSERT that finds lane and priority itself, as
--- place_of() does: each call and each statement more is paid for by every enqueue, and so is ON CONFLICT.
+-- place_of() does: each call and each statement more is paid for by every enqueue, and so is ON CONFLICT. Functions are
+-- assigned where that will do, for a SELECT of one is a statement.
 create or replace function background_queue.enqueue() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
   v_lane text;
+  v_added record;
 begin
   new.topic := nullif(new.topic, '');
   if background_queue.is_acceptable(new.sql_statement, new.topic) is not true then
@@ -121,11 +123,12 @@ begin
     returning t.id into new.id;
     new.existing := false;
   else
-    select a.id, a.existing into new.id, new.existing from background_queue.add_with_options(new.sql_statement,
-      new.topic, coalesce(new.options, '{}'), new.caller, new.caller_oid) a;
+    v_added := background_queue.add_with_options(new.sql_statement, new.topic, coalesce(new.options, '{}'), new.caller,
+      new.caller_oid);
+    new.id := v_added.id;
+    new.existing := v_added.existing;
   end if;
   if not new.existing then
-    -- assigned, for that takes no statement
     v_lane := set_config('background_queue.woken', pg_current_xact_id()::text, true);
   end if;
   return new;
@@ -136,11 +139,9 @@ create or replace function background_queue.add_with_options(p_sql text, p_topic
   p_caller_oid oid, out id bigint, out existing boolean) language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-  v_options record;
-  v_place record;
+  v_options record := background_queue.parse_options(p_options);
+  v_place record := background_queue.place_of(p_topic, v_options.priority);
 begin
-  select * into v_options from background_queue.parse_options(p_options);
-  v_place := background_queue.place_of(p_topic, v_options.priority);
   loop
     insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
       timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)

@@ -89,6 +89,35 @@ describe('an idle supervisor', () => {
   })
 })
 
+describe('a rush of enqueues', () => {
+  const wantsWake = async (): Promise<boolean> =>
+    (await queue.db.owner.one<{ wants_wake: boolean }>('select wants_wake from background_queue.supervisors'))
+      .wants_wake
+
+  test('need not notify, and tasks start at once all the same, through it and after it', async () => {
+    const work = await queue.work()
+    // workers stay idle: what is dense is paused
+    await queue.set('paused', 'true', 'held')
+    await queue.db.owner.query(`set synchronous_commit = off`)
+    await queue.db.owner.query(`do $$ begin
+      while (select s.wants_wake from background_queue.supervisors s) loop
+        perform pg_background_enqueue('select 1', 'held');
+        commit;
+      end loop;
+    end $$`)
+    await queue.db.owner.query('reset synchronous_commit')
+    for (let i = 0; i < 5; i++) await queue.reaches(await queue.enqueue('select 1'), 'finished')
+    await waitFor('the supervisor to want notifications again', wantsWake)
+    await queue.reaches(await queue.enqueue('select 1'), 'finished')
+    const { worst } = await queue.db.owner.one<{ worst: number }>(
+      `select max(extract(epoch from started_at - joined_at) * 1000)::float8 as worst from pg_background_tasks`,
+    )
+    process.stdout.write(`started ${worst.toFixed(1)} ms after the enqueue at the latest\n`)
+    expect(worst).toBeLessThan(500)
+    expect(await stop(work)).toBe(0)
+  })
+})
+
 describe('bursts', () => {
   test('leave no task waiting beside a free slot', async () => {
     const work = await queue.work(['--warm', '4', '--concurrency', '4'])
