@@ -37,25 +37,45 @@ export async function enqueueFile(
   onProgress: (count: number) => void,
 ): Promise<ManyIds> {
   requireFile(path)
-  return database.transaction(async () => {
-    const total: ManyIds = { first: null, last: null, count: 0n }
-    let batch: LineTask[] = []
-    const flush = async (): Promise<void> => {
-      if (batch.length === 0) return
-      const { first, last, count } = await enqueueBatch(database, batch, path)
-      total.first ??= first
-      total.last = last ?? total.last
-      total.count += count
-      onProgress(Number(total.count))
-      batch = []
-    }
-    for await (const task of readTasks(path, defaults)) {
-      batch.push(task)
-      if (batch.length === BATCH) await flush()
-    }
-    await flush()
-    return total
-  })
+  const total: ManyIds = { first: null, last: null, count: 0n }
+  let sent: Promise<void> | undefined
+  const send = async (batch: LineTask[]): Promise<void> => {
+    const { first, last, count } = await enqueueBatch(database, batch)
+    total.first ??= first
+    total.last = last ?? total.last
+    total.count += count
+    onProgress(Number(total.count))
+  }
+  try {
+    return await database.transaction(async () => {
+      try {
+        for await (const batch of batches(readTasks(path, defaults))) {
+          // the server has the last batch while the next one is read
+          await sent
+          sent = send(batch)
+          sent.catch(() => undefined)
+        }
+      } finally {
+        // what is wrong in an earlier line is told first
+        await sent
+      }
+      return total
+    })
+  } catch (error) {
+    if (error instanceof RefusedBatch) throw await findBadLine(database, error, path)
+    throw error
+  }
+}
+
+async function* batches(tasks: AsyncIterable<LineTask>): AsyncGenerator<LineTask[]> {
+  let batch: LineTask[] = []
+  for await (const task of tasks) {
+    batch.push(task)
+    if (batch.length < BATCH) continue
+    yield batch
+    batch = []
+  }
+  if (batch.length > 0) yield batch
 }
 
 function requireFile(path: string): void {
@@ -64,23 +84,44 @@ function requireFile(path: string): void {
   if (facts.isDirectory()) throw new QueueError('FILE_MISSING', `"${path}" is a folder, not a file`)
 }
 
-/** A value that only the server can judge is looked for line by line, once it has refused the batch. */
-async function enqueueBatch(database: Database, batch: LineTask[], path: string): Promise<ManyIds> {
-  await database.query('savepoint batch')
-  try {
-    const ids = await enqueueMany(database, batch)
-    await database.query('release savepoint batch')
-    return ids
-  } catch (error) {
-    if (!isAboutValues(error)) throw error
-    await database.query('rollback to savepoint batch')
-    for (const task of batch) {
-      await enqueue(database, task).catch((cause: Error & { hint?: string }) => {
-        throw badLine(path, task.line, cause.message, cause.hint)
-      })
-    }
-    throw error
+/** Some value of the batch is one that only the server can judge, and did not like. */
+class RefusedBatch extends Error {
+  constructor(
+    readonly batch: LineTask[],
+    override readonly cause: unknown,
+  ) {
+    super('A value of the batch was refused')
   }
+}
+
+function enqueueBatch(database: Database, batch: LineTask[]): Promise<ManyIds> {
+  return enqueueMany(database, batch).catch((error: unknown) => {
+    throw isAboutValues(error) ? new RefusedBatch(batch, error) : error
+  })
+}
+
+/** Tried line by line, and taken back, once nothing of the file is left. */
+async function findBadLine(
+  database: Database,
+  { batch, cause }: RefusedBatch,
+  path: string,
+): Promise<unknown> {
+  const found = new Error('The line was found')
+  let bad: unknown = cause
+  await database
+    .transaction(async () => {
+      for (const task of batch) {
+        await enqueue(database, task).catch((error: Error & { hint?: string }) => {
+          bad = badLine(path, task.line, error.message, error.hint)
+          throw found
+        })
+      }
+      throw found
+    })
+    .catch((error: unknown) => {
+      if (error !== found) throw error
+    })
+  return bad
 }
 
 /** A rule of ours, or the server's classes 22 (data) and 23 (constraints). */
