@@ -1,29 +1,10 @@
 import { statSync } from 'node:fs'
 import type { Database } from './database/database.js'
-import { QueueError, usageError } from './errors.js'
-import { readLines } from './lines.js'
-import { enqueue, enqueueMany, type ManyIds, type NewTask, type TaskOptions } from './task-store.js'
-import { isWholeStatement } from './whole-statement.js'
+import { QueueError } from './errors.js'
+import { badLine, type LineDefaults, type LineTask, readBatches } from './file-tasks.js'
+import { enqueue, enqueueMany, type ManyIds } from './task-store.js'
 
 const BATCH = 5000
-const OPTION_KEYS = [
-  'priority',
-  'run_at',
-  'max_retries',
-  'timeout_in_sec',
-  'unique_key',
-  'mode',
-  'isolation',
-] as const
-
-/** A task, and the number of its line. */
-type LineTask = NewTask & { line: number }
-
-/** What every line gets unless it says otherwise itself. */
-export interface LineDefaults {
-  topic?: string | undefined
-  options: TaskOptions
-}
 
 /**
  * Adds every line of a file as one task, in one transaction; blank lines are left out. A .jsonl line is
@@ -49,7 +30,7 @@ export async function enqueueFile(
   try {
     return await database.transaction(async () => {
       try {
-        for await (const batch of batches(readTasks(path, defaults))) {
+        for await (const batch of readBatches(path, BATCH, defaults)) {
           // the server has the last batch while the next one is read
           await sent
           sent = send(batch)
@@ -65,17 +46,6 @@ export async function enqueueFile(
     if (error instanceof RefusedBatch) throw await findBadLine(database, error, path)
     throw error
   }
-}
-
-async function* batches(tasks: AsyncIterable<LineTask>): AsyncGenerator<LineTask[]> {
-  let batch: LineTask[] = []
-  for await (const task of tasks) {
-    batch.push(task)
-    if (batch.length < BATCH) continue
-    yield batch
-    batch = []
-  }
-  if (batch.length > 0) yield batch
 }
 
 function requireFile(path: string): void {
@@ -128,94 +98,4 @@ async function findBadLine(
 function isAboutValues(error: unknown): boolean {
   if (error instanceof QueueError) return error.usage
   return /^2[23]/.test((error as { code?: string }).code ?? '')
-}
-
-async function* readTasks(path: string, defaults: LineDefaults): AsyncGenerator<LineTask> {
-  const toTask = path.endsWith('.jsonl') ? jsonTask : sqlTask
-  const common = given(defaults.options)
-  for await (const { number, text } of lines(path)) {
-    if (text === undefined) throw badLine(path, number, 'it is not valid UTF-8')
-    if (text.trim() === '') continue
-    if (text.includes('\0')) throw badLine(path, number, 'it has a NUL byte')
-    const task = await toTask(text, path, number)
-    const options = { ...common, ...task.options }
-    yield {
-      sql: task.sql,
-      topic: task.topic ?? defaults.topic,
-      options: Object.keys(options).length > 0 ? options : undefined,
-      line: number,
-    }
-  }
-}
-
-async function* lines(path: string): ReturnType<typeof readLines> {
-  try {
-    yield* readLines(path)
-  } catch (cause) {
-    if (cause instanceof QueueError) throw cause
-    throw new QueueError(
-      'FILE_UNREADABLE',
-      `The file "${path}" cannot be read: ${(cause as Error).message}`,
-      {
-        cause,
-      },
-    )
-  }
-}
-
-async function sqlTask(line: string, path: string, number: number): Promise<NewTask> {
-  if (!(await isWholeStatement(line, number))) {
-    throw badLine(
-      path,
-      number,
-      'it is no whole statement',
-      `pgbq enqueue - < ${path}, if the file is one task of several lines`,
-    )
-  }
-  return { sql: line }
-}
-
-async function jsonTask(line: string, path: string, number: number): Promise<NewTask> {
-  let entry: Record<string, unknown>
-  try {
-    entry = JSON.parse(line) as Record<string, unknown>
-  } catch (error) {
-    throw badLine(path, number, `it is not valid JSON: ${(error as Error).message}`)
-  }
-  if (entry === null || typeof entry !== 'object' || Array.isArray(entry))
-    throw badLine(path, number, 'it is no JSON object')
-  const { sql, topic, ...options } = entry
-  for (const [key, value] of Object.entries(entry)) {
-    if (typeof value === 'string' && value.includes('\0'))
-      throw badLine(path, number, `"${key}" has a NUL byte`)
-    if (typeof value === 'number' && !Number.isFinite(value))
-      throw badLine(path, number, `"${key}" is too large a number`)
-  }
-  if (typeof sql !== 'string' || sql.trim() === '') throw badLine(path, number, '"sql" is missing or blank')
-  if (topic !== undefined && topic !== null && (typeof topic !== 'string' || [...topic].length > 200)) {
-    throw badLine(path, number, '"topic" is no text of 1 to 200 characters')
-  }
-  const unknown = Object.keys(options).find(
-    (key) => !OPTION_KEYS.includes(key as (typeof OPTION_KEYS)[number]),
-  )
-  if (unknown !== undefined)
-    throw badLine(
-      path,
-      number,
-      `the key "${unknown}" is not known`,
-      `use sql, topic, ${OPTION_KEYS.join(', ')}`,
-    )
-  return { sql, topic: topic as string | null | undefined, options: options as TaskOptions }
-}
-
-function given(options: TaskOptions): TaskOptions {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
-}
-
-function badLine(path: string, number: number, problem: string, hint?: string): QueueError {
-  return usageError(
-    'BAD_LINE',
-    `Line ${number} of "${path}" cannot be enqueued: ${problem}. Nothing was enqueued`,
-    hint,
-  )
 }
