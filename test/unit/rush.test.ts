@@ -40,7 +40,7 @@ test('begins a rush once, and ends it a second after the last dense notification
   expect(notes(rush, 30, 1)).toBe(1)
 })
 
-test('looks every 5 ms from before enqueuers are silent until 100 ms after they notify again', () => {
+test('looks every 3 ms from before enqueuers are silent until 100 ms after they notify again', () => {
   const rush = new Rush()
   expect(rush.nextLookAt).toBe(Number.POSITIVE_INFINITY)
   notes(rush, 30, 0)
@@ -48,7 +48,7 @@ test('looks every 5 ms from before enqueuers are silent until 100 ms after they 
   rush.keepLooking()
   expect(rush.takeLook()).toBe(true)
   expect(rush.takeLook()).toBe(false)
-  expect(rush.nextLookAt).toBe(performance.now() + 5)
+  expect(rush.nextLookAt).toBe(performance.now() + 3)
   // however late it is that enqueuers are told of the end
   vi.advanceTimersByTime(60_000)
   expect(rush.isOn).toBe(false)

@@ -2,7 +2,7 @@
 const MANY = 30
 const WINDOW_MS = 100
 const RUSH_MS = 1000
-const LOOK_EVERY_MS = 5
+const LOOK_EVERY_MS = 3
 /** An enqueue that was told not to wake us may commit a moment after we have said that it shall. */
 const LOOK_ON_MS = 100
 
