@@ -88,11 +88,13 @@ begin
   return new;
 end $$;
 
--- At the commit of whoever enqueued, once a transaction: wake supervisors, unless all are busy and will look anyway.
+-- At the commit of whoever enqueued, once a transaction: wake supervisors, unless all will look anyway: they are busy, or
+-- look all the time. A snapshot may be from before one came to rest, who looks once more 100 ms after it has said so.
 create or replace function background_queue.wake() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-  if exists (select from background_queue.supervisors where wants_wake) then
+  if exists (select from background_queue.supervisors where wants_wake) or (now() < clock_timestamp() - interval '100 ms'
+       and current_setting('transaction_isolation') <> 'read committed') then
     perform pg_notify('background_queue', 'due');
   end if;
   return null;

@@ -149,15 +149,19 @@ test('wakes nobody while no supervisor wants it', async () => {
   expect(await heard(enqueue)).toEqual([])
 })
 
-test('wakes a supervisor that came to rest while the enqueuer had not yet committed', async () => {
-  const supervisorId = await registerSupervisor(db.owner, null, false)
-  const payloads = await heard(async (session) => {
-    await session.query('begin')
-    await enqueue(session)
-    await db.owner.query('update background_queue.supervisors set wants_wake = true where id = $1', [
-      supervisorId,
-    ])
-    await session.query('commit')
-  })
-  expect(payloads).toEqual(['due'])
-})
+test.each(['read committed', 'repeatable read', 'serializable'])(
+  'wakes a supervisor that came to rest while the enqueuer had not yet committed, under %s',
+  async (isolation) => {
+    const supervisorId = await registerSupervisor(db.owner, null, false)
+    const payloads = await heard(async (session) => {
+      await session.query(`begin isolation level ${isolation}`)
+      await enqueue(session)
+      await db.owner.query('update background_queue.supervisors set wants_wake = true where id = $1', [
+        supervisorId,
+      ])
+      await session.query('select pg_sleep(0.1)')
+      await session.query('commit')
+    })
+    expect(payloads).toEqual(['due'])
+  },
+)

@@ -1,6 +1,6 @@
 /** So many notes within this time are a rush. */
-const MANY = 30
-const WINDOW_MS = 100
+const MANY = 100
+const WINDOW_MS = 500
 const RUSH_MS = 1000
 const LOOK_EVERY_MS = 3
 /** An enqueue that was told not to wake us may commit a moment after we have said that it shall. */
@@ -8,8 +8,9 @@ const LOOK_ON_MS = 100
 
 /**
  * Enqueues so dense that their notifications make them wait for one another: a commit that notifies holds a lock of the
- * whole server until it is on disk (https://www.postgresql.org/docs/current/sql-notify.html orders them so). Through a
- * rush nobody is asked to notify, and idle workers look every few milliseconds instead.
+ * whole server until it is on disk, for notifications come in the order of commits
+ * (https://www.postgresql.org/docs/current/sql-notify.html). Through a rush nobody is asked to notify, and idle workers
+ * look every few milliseconds instead.
  */
 export class Rush {
   private count = 0
