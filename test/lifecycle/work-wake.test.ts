@@ -94,7 +94,7 @@ describe('a rush of enqueues', () => {
     (await queue.db.owner.one<{ wants_wake: boolean }>('select wants_wake from background_queue.supervisors'))
       .wants_wake
 
-  test('need not notify, and tasks start at once all the same, through it and after it', async () => {
+  test('need not notify, tasks start at once all the same, and workers rest after it', async () => {
     const work = await queue.work()
     // workers stay idle: what is dense is paused
     await queue.set('paused', 'true', 'held')
@@ -114,8 +114,27 @@ describe('a rush of enqueues', () => {
     )
     process.stdout.write(`started ${worst.toFixed(1)} ms after the enqueue at the latest\n`)
     expect(worst).toBeLessThan(500)
+    await ticks()
+    const lookedAt = await workersLooked()
+    await ticks()
+    expect(await workersLooked()).toEqual(lookedAt)
     expect(await stop(work)).toBe(0)
   })
+
+  /** until the supervisor has said again that it lives, which it does once a second */
+  async function ticks(): Promise<void> {
+    const seenAt = async () =>
+      (await queue.db.owner.one<{ seen_at: string }>('select seen_at from background_queue.supervisors'))
+        .seen_at
+    const before = await seenAt()
+    await waitFor('the next tick', async () => (await seenAt()) !== before)
+  }
+
+  const workersLooked = () =>
+    queue.db.admin.query(
+      `select pid, state_change from pg_stat_activity
+       where datname = current_database() and application_name = 'pg_background_queue worker' order by pid`,
+    )
 })
 
 describe('bursts', () => {
