@@ -208,14 +208,24 @@ begin
   return v_moved;
 end $$;
 
--- The priority of a new task, resolved in the enqueuer's session.
-create or replace function background_queue.default_priority(p_topic text) returns integer language plpgsql stable as $$
+-- Where a new task of this topic waits: its lane as lane_of() finds it, and its priority, resolved in the enqueuer's
+-- session where the task has none of its own.
+create or replace function background_queue.place_of(p_topic text, p_priority integer, out lane text, out priority integer)
+language plpgsql stable as $$
 declare
-  v_text text := nullif(current_setting('pg_background_queue.topic_config', true), '');
-  v_value text;
+  v_lane text := '/' || coalesce(p_topic, '');
+  v_text text; v_value text; v_stored text;
 begin
-  select s.value into v_value from background_queue.settings s
-  where s.lane = '/' || coalesce(p_topic, '') and s.name = 'priority';
+  select case when exists (select from background_queue.lanes l where l.lane in (v_lane, '')
+      and (l.separate or l.lane = '' and l.delay_in_sec > 0)) then v_lane else '' end,
+    (select s.value from background_queue.settings s where s.lane = v_lane and s.name = 'priority'),
+    (select s.value from background_queue.settings s where s.lane = '' and s.name = 'priority')
+  into lane, v_value, v_stored;
+  priority := p_priority;
+  if priority is not null then
+    return;
+  end if;
+  v_text := nullif(current_setting('pg_background_queue.topic_config', true), '');
   if v_value is null and v_text is not null then
     v_value := background_queue.parse_topic_config(v_text) -> coalesce(p_topic, '') ->> 'priority';
     if v_value is not null and not background_queue.is_valid('priority', v_value) then
@@ -224,9 +234,7 @@ begin
       v_value := null;
     end if;
   end if;
-  if v_value is null then
-    select s.value into v_value from background_queue.settings s where s.lane = '' and s.name = 'priority';
-  end if;
+  v_value := coalesce(v_value, v_stored);
   if v_value is null then
     v_value := nullif(current_setting('pg_background_queue.priority', true), '');
     if v_value is not null and not background_queue.is_valid('priority', v_value) then
@@ -235,7 +243,7 @@ begin
       v_value := null;
     end if;
   end if;
-  return coalesce(v_value::integer, 100);
+  priority := coalesce(v_value::integer, 100);
 end $$;
 
 -- Store one value (null removes it) and put it in force at once.

@@ -14,16 +14,19 @@
 alter function background_queue.is_possible(:"schema".pg_background_queue_task_state, text, timestamptz, timestamptz, text,
   bytea, bigint, text, text, text, integer, integer, integer, double precision) set search_path = pg_catalog, pg_temp;
 
--- What can be known to be wrong with a new task.
-create or replace function background_queue.check_task(p_sql text, p_topic text) returns void
+-- What can be known of a new task to be right; null is not. Of one statement, that the planner puts where it is called.
+create or replace function background_queue.is_acceptable(p_sql text, p_topic text) returns boolean language sql immutable as
+$$ select btrim(p_sql, E' \t\r\n\f\x0b') <> '' and coalesce(length(p_topic) <= 200, true) $$;
+
+-- What is wrong with a new task that is not acceptable.
+create or replace function background_queue.refuse_task(p_sql text, p_topic text) returns void
 language plpgsql immutable as $$
 begin
   if p_sql is null or btrim(p_sql, E' \t\r\n\f\x0b') = '' then
     raise exception using errcode = 'PQ010', message = 'The SQL statement of a task is NULL or blank';
-  elsif length(p_topic) > 200 then
-    raise exception using errcode = 'PQ011',
-      message = format('Expected a topic of 1 to 200 characters, got %s', length(p_topic));
   end if;
+  raise exception using errcode = 'PQ011',
+    message = format('Expected a topic of 1 to 200 characters, got %s', length(p_topic));
 end $$;
 
 -- The options of a task, checked: priority, run_at, max_retries, timeout_in_sec, unique_key, mode, isolation.
@@ -85,45 +88,78 @@ begin
   return new;
 end $$;
 
--- At the commit of whoever enqueued, once a transaction: wake supervisors, unless all are busy and will look anyway.
+-- At the commit of whoever enqueued, once a transaction: wake supervisors, unless all will look anyway: they are busy, or
+-- look all the time. A snapshot may be from before one came to rest, who looks once more 100 ms after it has said so.
 create or replace function background_queue.wake() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-  if exists (select from background_queue.supervisors where wants_wake) then
+  if exists (select from background_queue.supervisors where wants_wake) or (now() < clock_timestamp() - interval '100 ms'
+       and current_setting('transaction_isolation') <> 'read committed') then
     perform pg_notify('background_queue', 'due');
   end if;
   return null;
 end $$;
 
 -- enqueue: one row inserted into the inbox is one task; caller is the view's default, current_user of the call.
+-- A task without options, in a session without settings of ours, is one INSERT that finds lane and priority itself, as
+-- place_of() does: each call and each statement more is paid for by every enqueue, and so is ON CONFLICT. Functions are
+-- assigned where that will do, for a SELECT of one is a statement.
 create or replace function background_queue.enqueue() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
-  v_options record;
+  v_lane text;
+  v_added record;
 begin
   new.topic := nullif(new.topic, '');
-  perform background_queue.check_task(new.sql_statement, new.topic);
-  select * into v_options from background_queue.parse_options(coalesce(new.options, '{}'));
+  if background_queue.is_acceptable(new.sql_statement, new.topic) is not true then
+    perform background_queue.refuse_task(new.sql_statement, new.topic);
+  end if;
+  if new.options is null and coalesce(current_setting('pg_background_queue.topic_config', true), '') = ''
+     and coalesce(current_setting('pg_background_queue.priority', true), '') = '' then
+    v_lane := '/' || coalesce(new.topic, '');
+    insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, enqueued_by, enqueued_by_oid)
+    values (new.sql_statement, new.topic, case when exists (select from background_queue.lanes l where l.lane in (v_lane, '')
+        and (l.separate or l.lane = '' and l.delay_in_sec > 0)) then v_lane else '' end,
+      coalesce((select s.value::integer from background_queue.settings s where s.lane in (v_lane, '')
+        and s.name = 'priority' order by s.lane desc limit 1), 100), new.caller, new.caller_oid)
+    returning t.id into new.id;
+    new.existing := false;
+  else
+    v_added := background_queue.add_with_options(new.sql_statement, new.topic, coalesce(new.options, '{}'), new.caller,
+      new.caller_oid);
+    new.id := v_added.id;
+    new.existing := v_added.existing;
+  end if;
+  if not new.existing then
+    v_lane := set_config('background_queue.woken', pg_current_xact_id()::text, true);
+  end if;
+  return new;
+end $$;
+
+-- One task with options, or where settings of the session count. existing: a task of its unique_key was there.
+create or replace function background_queue.add_with_options(p_sql text, p_topic text, p_options jsonb, p_caller name,
+  p_caller_oid oid, out id bigint, out existing boolean) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+  v_options record := background_queue.parse_options(p_options);
+  v_place record := background_queue.place_of(p_topic, v_options.priority);
+begin
   loop
     insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
       timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
-    values (new.sql_statement, new.topic, background_queue.lane_of(new.topic),
-      coalesce(v_options.priority, background_queue.default_priority(new.topic)),
-      coalesce(v_options.run_at, statement_timestamp()), v_options.max_retries, v_options.timeout_in_sec,
-      v_options.unique_key, coalesce(v_options.mode, 'auto'), v_options.isolation, new.caller, new.caller_oid)
+    values (p_sql, p_topic, v_place.lane, v_place.priority, coalesce(v_options.run_at, statement_timestamp()),
+      v_options.max_retries, v_options.timeout_in_sec, v_options.unique_key, coalesce(v_options.mode, 'auto'),
+      v_options.isolation, p_caller, p_caller_oid)
     on conflict (enqueued_by_oid, unique_key)
       where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
-    returning t.id into new.id;
+    returning t.id, false into id, existing;
     if found then
-      perform set_config('background_queue.woken', pg_current_xact_id()::text, true);
-      new.existing := false;
-      return new;
+      return;
     end if;
-    select t.id, true into new.id, new.existing from :"schema".pg_background_tasks t
-    where t.enqueued_by_oid = new.caller_oid and t.unique_key = v_options.unique_key
-      and t.state in ('pending', 'running', 'retrying');
+    select t.id, true into id, existing from :"schema".pg_background_tasks t where t.enqueued_by_oid = p_caller_oid
+      and t.unique_key = v_options.unique_key and t.state in ('pending', 'running', 'retrying');
     if found then
-      return new;
+      return;
     end if;
   end loop;
 end $$;
@@ -132,42 +168,68 @@ end $$;
 create or replace function background_queue.enqueue_many() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
+  v_has_options boolean := exists (select from unnest(new.options) o where o is not null);
+  v_places jsonb; -- of each topic: its lane, and the priority of its tasks
   v_bad record;
   v_part record;
+  v_added record;
 begin
   new.added := 0;
   for v_bad in
     select u.sql, u.topic from unnest(new.statements, new.topics, new.options) u(sql, topic, options)
-    where u.sql is null or btrim(u.sql, E' \t\r\n\f\x0b') = '' or length(u.topic) > 200 limit 1
+    where background_queue.is_acceptable(u.sql, u.topic) is not true limit 1
   loop
-    perform background_queue.check_task(v_bad.sql, v_bad.topic);
+    perform background_queue.refuse_task(v_bad.sql, v_bad.topic);
   end loop;
+  select jsonb_object_agg(coalesce(d.topic, ''), jsonb_build_array(p.lane, p.priority)) into v_places
+  from (select nullif(u, '') as topic from unnest(new.topics) u union select null) d,
+    background_queue.place_of(d.topic, null) p;
   -- the first one alone: it takes the note of the wake at the commit, which the others then need not
   for v_part in select * from (values (1, 1), (2, cardinality(new.statements))) part(first, last) loop
-    with topics as materialized (
-      select d.topic, background_queue.lane_of(d.topic) as lane, background_queue.default_priority(d.topic) as priority
-      from (select distinct nullif(u, '') as topic from unnest(new.topics) u union select null) d),
-    added as (
-      insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
-        timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
-      select u.sql, topics.topic, topics.lane, coalesce(o.priority, topics.priority),
-        coalesce(o.run_at, statement_timestamp()), o.max_retries, o.timeout_in_sec, o.unique_key,
-        coalesce(o.mode, 'auto'), o.isolation, new.caller, new.caller_oid
-      from unnest(new.statements[v_part.first:v_part.last], new.topics[v_part.first:v_part.last],
-        new.options[v_part.first:v_part.last]) with ordinality u(sql, topic, options, n)
-      join topics on coalesce(topics.topic, '') = coalesce(u.topic, '')
-      left join lateral background_queue.parse_options(u.options) o on u.options is not null
-      order by u.n
-      on conflict (enqueued_by_oid, unique_key)
-        where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
-      returning t.id)
-    select coalesce(new.first_id, min(added.id)), coalesce(max(added.id), new.last_id), new.added + count(*)
-    into new.first_id, new.last_id, new.added from added;
+    if v_has_options then
+      v_added := background_queue.add_many_with_options(new.statements[v_part.first:v_part.last], new.topics[v_part.first:v_part.last],
+        new.options[v_part.first:v_part.last], v_places, new.caller, new.caller_oid);
+    else
+      -- no join, no sort: the rows come in the order of the arrays
+      with added as (
+        insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, enqueued_by, enqueued_by_oid)
+        select u.sql, nullif(u.topic, ''), v_places -> coalesce(u.topic, '') ->> 0,
+          (v_places -> coalesce(u.topic, '') -> 1)::integer, new.caller, new.caller_oid
+        from unnest(new.statements[v_part.first:v_part.last], new.topics[v_part.first:v_part.last]) u(sql, topic)
+        returning t.id)
+      select min(a.id) as first_id, max(a.id) as last_id, count(*) as added into v_added from added a;
+    end if;
+    new.first_id := coalesce(new.first_id, v_added.first_id);
+    new.last_id := coalesce(v_added.last_id, new.last_id);
+    new.added := new.added + v_added.added;
     if new.added > 0 then
       perform set_config('background_queue.woken', pg_current_xact_id()::text, true);
     end if;
   end loop;
   return new;
+end $$;
+
+-- A part of a batch some of whose tasks have options. Equal options are parsed once.
+create or replace function background_queue.add_many_with_options(p_statements text[], p_topics text[], p_options jsonb[],
+  p_places jsonb, p_caller name, p_caller_oid oid, out first_id bigint, out last_id bigint, out added bigint)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  with given as materialized (
+    select d.options, o.* from (select distinct u as options from unnest(p_options) u where u is not null) d,
+      background_queue.parse_options(d.options) o),
+  added as (
+    insert into :"schema".pg_background_tasks as t (sql_statement, topic, lane, priority, run_at, max_retries,
+      timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
+    select u.sql, nullif(u.topic, ''), p_places -> coalesce(u.topic, '') ->> 0,
+      coalesce(g.priority, (p_places -> coalesce(u.topic, '') -> 1)::integer), coalesce(g.run_at, statement_timestamp()),
+      g.max_retries, g.timeout_in_sec, g.unique_key, coalesce(g.mode, 'auto'), g.isolation, p_caller, p_caller_oid
+    from unnest(p_statements, p_topics, p_options) with ordinality u(sql, topic, options, n)
+    left join given g on g.options = u.options
+    order by u.n
+    on conflict (enqueued_by_oid, unique_key)
+      where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
+    returning t.id)
+  select min(a.id), max(a.id), count(*) into first_id, last_id, added from added a;
 end $$;
 
 -- claim: the next task for this worker, or the milliseconds until one may be due (null: nothing waits). Of a task

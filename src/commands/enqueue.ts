@@ -68,8 +68,9 @@ export default class Enqueue extends BaseCommand {
       return this.addFile(flags, options)
     }
     const sql = checkSql(args.sql === '-' ? await readStdin() : args.sql)
-    const { database, schema } = await this.openQueue(flags)
-    await this.warnOfControl(sql)
+    // the server answers meanwhile
+    const [{ database, schema }, control] = await Promise.all([this.openQueue(flags), findControl(sql)])
+    if (control !== undefined) await this.warnOfControl(control)
     const { id, existing } = await enqueue(database, { sql, topic: flags.topic, options })
     if (!flags.wait) {
       this.print(existing ? { id, existing } : { id }, String(id))
@@ -113,10 +114,7 @@ export default class Enqueue extends BaseCommand {
     await this.hintAtWorkers(database)
   }
 
-  private async warnOfControl(sql: string): Promise<void> {
-    const { findTransactionControl } = await import('../engine/worker/parser.js')
-    const command = await findTransactionControl(sql)
-    if (command === undefined) return
+  private async warnOfControl(command: string): Promise<void> {
     const { oneLine } = await import('../output/table.js')
     this.note(
       `Warning: the task will fail, for it controls its transaction with "${oneLine(command)}"; all statements of a task are one transaction`,
@@ -129,6 +127,11 @@ export default class Enqueue extends BaseCommand {
     const rows = await database.query('select from background_queue.supervisors limit 1').catch(() => [{}])
     if (rows.length === 0) this.note('No supervisor is alive. Try this: pgbq work')
   }
+}
+
+async function findControl(sql: string): Promise<string | undefined> {
+  const { findTransactionControl } = await import('../engine/worker/parser.js')
+  return findTransactionControl(sql)
 }
 
 /** Attempts with which the task ends, as the outcome tells. */

@@ -10,22 +10,25 @@ export interface Line {
 const BYTE_ORDER_MARK = '\ufeff'
 
 /**
- * The lines of a file, ended by LF or CRLF alone (JSON and SQL may hold the other ends that readline knows); a byte
- * order mark at the beginning is left out. Errors: those of the file system.
+ * The lines of a file, as many at once as one read has ended; ended by LF or CRLF alone (JSON and SQL may hold the other
+ * ends that readline knows); a byte order mark at the beginning is left out. Errors: those of the file system.
  */
-export async function* readLines(path: string): AsyncGenerator<Line> {
+export async function* readLines(path: string): AsyncGenerator<Line[]> {
   let number = 0
   let pieces: Buffer[] = []
   for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    const lines: Line[] = []
     let from = 0
     for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
-      yield toLine([...pieces, chunk.subarray(from, end)], ++number)
+      pieces.push(chunk.subarray(from, end))
+      lines.push(toLine(pieces, ++number))
       pieces = []
       from = end + 1
     }
     pieces.push(chunk.subarray(from))
+    yield lines
   }
-  yield toLine(pieces, ++number)
+  yield [toLine(pieces, ++number)]
 }
 
 function toLine(pieces: Buffer[], number: number): Line {

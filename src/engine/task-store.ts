@@ -57,13 +57,22 @@ export async function enqueueMany(session: Session, tasks: NewTask[]): Promise<M
   const row = await session.one<{ first_id: bigint | null; last_id: bigint | null; added: bigint }>(
     `insert into background_queue.inbox_many (statements, topics, options) values ($1, $2, $3)
      returning first_id, last_id, added`,
-    [tasks.map((t) => t.sql), tasks.map((t) => t.topic ?? null), tasks.map((t) => optionsJson(t.options))],
+    [
+      tasks.map((t) => t.sql),
+      unlessAllNull(tasks.map((t) => t.topic ?? null)),
+      unlessAllNull(tasks.map((t) => optionsJson(t.options))),
+    ],
   )
   return { first: row.first_id, last: row.last_id, count: row.added }
 }
 
+/** The server need not read an array of nothing. */
+const unlessAllNull = <T>(values: (T | null)[]): (T | null)[] | null =>
+  values.every((value) => value === null) ? null : values
+
 function optionsJson(options: TaskOptions | undefined): string | null {
-  const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined)
+  if (options === undefined) return null
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
   return given.length === 0 ? null : JSON.stringify(Object.fromEntries(given))
 }
 

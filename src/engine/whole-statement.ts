@@ -8,11 +8,15 @@ const knownShapes = new Set<string>()
 
 /**
  * Whether a line is SQL that stands for itself. Generated files repeat a few shapes, so a line that differs from an
- * accepted one only in simple literals is accepted without parsing it again.
+ * accepted one only in simple literals is accepted without parsing it again, and without a promise.
  */
-export async function isWholeStatement(line: string, number: number): Promise<boolean> {
+export function isWholeStatement(line: string, number: number): true | Promise<boolean> {
   const shape = shapeOf(line)
   if (number > PARSED_LINES && shape !== undefined && knownShapes.has(shape)) return true
+  return parsesWhole(line, shape)
+}
+
+async function parsesWhole(line: string, shape: string | undefined): Promise<boolean> {
   const statements = await parseStatements(line)
   if (statements === undefined || statements.length === 0) return false
   if (shape !== undefined && knownShapes.size < MAX_SHAPES) knownShapes.add(shape)

@@ -85,6 +85,15 @@ test('counts in a batch only what it added, not keys that exist', async () => {
   expect(await count()).toBe(2)
 })
 
+test.each([
+  ['of one', ['select 1'], []],
+  ['of one that is new', ['select 1', 'select 2'], ['{"unique_key": "a"}', '{"unique_key": "a"}']],
+])('gives first and last id of a batch %s', async (_, statements, options) => {
+  const ids = await enqueueMany(db.owner, statements, [], options)
+  const { id } = await db.owner.one<{ id: bigint }>('select id from pg_background_tasks')
+  expect(ids).toEqual({ first_id: id, last_id: id, added: 1n })
+})
+
 test('takes an empty batch for nothing to do', async () => {
   expect(await enqueueMany(db.owner, [])).toEqual({ first_id: null, last_id: null, added: 0n })
 })
@@ -115,6 +124,27 @@ test('wakes supervisors once a transaction, however many tasks it enqueues', asy
     await enqueue(session)
   })
   expect(payloads).toEqual(['due', 'due'])
+})
+
+test.each([
+  ['calls', 'select pg_background_enqueue(s) from unnest($1::text[]) s'],
+  [
+    'calls with options',
+    `select pg_background_enqueue(s, null, '{"priority": 1}') from unnest($1::text[]) s`,
+  ],
+  ['a batch', 'insert into background_queue.inbox_many (statements) values ($1)'],
+])('asks once a transaction whether to wake, for many tasks of %s', async (_, sql) => {
+  const calls = async (): Promise<number> => {
+    const sql = `select coalesce(pg_stat_get_xact_function_calls('background_queue.wake()'::regprocedure), 0) as calls`
+    return Number((await db.admin.one<{ calls: bigint }>(sql)).calls)
+  }
+  await db.admin.query(`begin; set local track_functions = 'all'`)
+  const before = await calls()
+  await db.admin.query(sql, [['select 1', 'select 2', 'select 3', 'select 4']])
+  await db.admin.query('set constraints all immediate')
+  const after = await calls()
+  await db.admin.query('rollback')
+  expect(after - before).toBe(1)
 })
 
 test('wakes at the commit of a task whose savepoint was kept, and not for one rolled back', async () => {
@@ -149,15 +179,19 @@ test('wakes nobody while no supervisor wants it', async () => {
   expect(await heard(enqueue)).toEqual([])
 })
 
-test('wakes a supervisor that came to rest while the enqueuer had not yet committed', async () => {
-  const supervisorId = await registerSupervisor(db.owner, null, false)
-  const payloads = await heard(async (session) => {
-    await session.query('begin')
-    await enqueue(session)
-    await db.owner.query('update background_queue.supervisors set wants_wake = true where id = $1', [
-      supervisorId,
-    ])
-    await session.query('commit')
-  })
-  expect(payloads).toEqual(['due'])
-})
+test.each(['read committed', 'repeatable read', 'serializable'])(
+  'wakes a supervisor that came to rest while the enqueuer had not yet committed, under %s',
+  async (isolation) => {
+    const supervisorId = await registerSupervisor(db.owner, null, false)
+    const payloads = await heard(async (session) => {
+      await session.query(`begin isolation level ${isolation}`)
+      await enqueue(session)
+      await db.owner.query('update background_queue.supervisors set wants_wake = true where id = $1', [
+        supervisorId,
+      ])
+      await session.query('select pg_sleep(0.1)')
+      await session.query('commit')
+    })
+    expect(payloads).toEqual(['due'])
+  },
+)

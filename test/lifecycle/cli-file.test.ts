@@ -116,6 +116,19 @@ describe('a .jsonl file', () => {
     expect(await rows()).toEqual([])
   })
 
+  test.each([
+    ['only the server finds wrong, in a later batch', { 5003: '{"sql": "a", "priority": "high"}' }, 5003],
+    ['is wrong before one that is found sooner', { 7: '{"sql": "a", "mode": "fast"}', 5001: 'x' }, 7],
+    ['is wrong in a later batch than the last that was sent', { 12000: 'x' }, 12_000],
+  ])('names the line of thousands that %s, and adds nothing', async (_, wrong: object, number) => {
+    const lines = Array.from({ length: 12_001 }, () => '{"sql": "select 1"}')
+    for (const [at, line] of Object.entries(wrong)) lines[Number(at) - 1] = line
+    const { code, stderr } = await run('bad.jsonl', lines.join('\n'))
+    expect(stderr).toContain(`Error: Line ${number} of "bad.jsonl" cannot be enqueued: `)
+    expect(code).toBe(2)
+    expect(await rows()).toEqual([])
+  })
+
   test('says so as JSON as well', async () => {
     const { code, json } = await run('bad.jsonl', nine('{"sql": "a", "priority": "high"}'), ['--json'])
     expect(code).toBe(2)

@@ -89,6 +89,54 @@ describe('an idle supervisor', () => {
   })
 })
 
+describe('a rush of enqueues', () => {
+  const wantsWake = async (): Promise<boolean> =>
+    (await queue.db.owner.one<{ wants_wake: boolean }>('select wants_wake from background_queue.supervisors'))
+      .wants_wake
+
+  test('need not notify, tasks start at once all the same, and workers rest after it', async () => {
+    const work = await queue.work()
+    // workers stay idle: what is dense is paused
+    await queue.set('paused', 'true', 'held')
+    await queue.db.owner.query(`set synchronous_commit = off`)
+    await queue.db.owner.query(`do $$ begin
+      while (select s.wants_wake from background_queue.supervisors s) loop
+        perform pg_background_enqueue('select 1', 'held');
+        commit;
+      end loop;
+    end $$`)
+    await queue.db.owner.query('reset synchronous_commit')
+    for (let i = 0; i < 5; i++) await queue.reaches(await queue.enqueue('select 1'), 'finished')
+    await waitFor('the supervisor to want notifications again', wantsWake)
+    await queue.reaches(await queue.enqueue('select 1'), 'finished')
+    const { worst } = await queue.db.owner.one<{ worst: number }>(
+      `select max(extract(epoch from started_at - joined_at) * 1000)::float8 as worst from pg_background_tasks`,
+    )
+    process.stdout.write(`started ${worst.toFixed(1)} ms after the enqueue at the latest\n`)
+    expect(worst).toBeLessThan(500)
+    await ticks()
+    const lookedAt = await workersLooked()
+    await ticks()
+    expect(await workersLooked()).toEqual(lookedAt)
+    expect(await stop(work)).toBe(0)
+  })
+
+  /** until the supervisor has said again that it lives, which it does once a second */
+  async function ticks(): Promise<void> {
+    const seenAt = async () =>
+      (await queue.db.owner.one<{ seen_at: string }>('select seen_at from background_queue.supervisors'))
+        .seen_at
+    const before = await seenAt()
+    await waitFor('the next tick', async () => (await seenAt()) !== before)
+  }
+
+  const workersLooked = () =>
+    queue.db.admin.query(
+      `select pid, state_change from pg_stat_activity
+       where datname = current_database() and application_name = 'pg_background_queue worker' order by pid`,
+    )
+})
+
 describe('bursts', () => {
   test('leave no task waiting beside a free slot', async () => {
     const work = await queue.work(['--warm', '4', '--concurrency', '4'])

@@ -1,6 +1,5 @@
 import './navigator.js'
 import pg from 'pg'
-import { readPassword } from './password.js'
 import type { ConnectionTarget } from './target.js'
 import { tlsOptions } from './tls.js'
 
@@ -15,7 +14,8 @@ export function makeClient(
   return new pg.Client({
     ...target.config,
     host: target.hosts?.[0]?.address ?? host,
-    password: target.config.password ?? (() => readPassword(target)),
+    // loaded where the server asks for one
+    password: target.config.password ?? (async () => (await import('./password.js')).readPassword(target)),
     ssl: isEncrypted && tlsOptions(tls ?? { mode: 'prefer' }, host),
     sslnegotiation: isEncrypted && tls?.isDirect ? 'direct' : 'postgres',
     ...config,

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { type ConnectionOptions, checkServerIdentity, type SecureVersion } from 'node:tls'
+import type { ConnectionOptions, SecureVersion } from 'node:tls'
 import { QueueError, usageError } from '../errors.js'
 
 const MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'] as const
@@ -63,9 +64,12 @@ export function tlsOptions(tls: TlsParameters, host: string): ConnectionOptions 
     ...(isIP(host) === 0 ? { servername: host } : {}),
     rejectUnauthorized: tls.mode.startsWith('verify-') || (tls.mode === 'require' && ca !== undefined),
     checkServerIdentity: (_, cert) =>
-      tls.mode === 'verify-full' ? checkServerIdentity(host, cert) : undefined,
+      tls.mode === 'verify-full' ? loadTls().checkServerIdentity(host, cert) : undefined,
   }
 }
+
+/** It takes 5 ms to load, and most sessions go without. */
+const loadTls = (): typeof import('node:tls') => createRequire(import.meta.url)('node:tls')
 
 function fileOf(given: string | undefined, folder: string, name: string): string | undefined {
   const file = given ?? join(folder, name)

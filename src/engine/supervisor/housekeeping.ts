@@ -22,14 +22,17 @@ export class Housekeeping {
   }
 
   async tick(): Promise<void> {
-    const { agenda, link, options, refused, staffing, stopPlan } = this.parts
+    const { agenda, link, options, refused, rush, staffing, stopPlan } = this.parts
     agenda.tickIn(TICK_MS)
     if (this.isMisplaced) {
       this.isMisplaced = false
       if (!(await link.control.relane())) this.isMisplaced = true
     }
-    const wantsWake = staffing.wantsWake()
+    const isRush = rush.isOn
+    const wantsWake = staffing.wantsWake() && !isRush
+    if (isRush) rush.keepLooking()
     const tick = await link.control.tick(wantsWake, refused.names)
+    if (!isRush) rush.stopLooking()
     options.onTick?.()
     const failure = superseded(tick.schema_version)
     if (failure) return stopPlan.fail(failure)

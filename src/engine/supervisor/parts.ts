@@ -5,6 +5,7 @@ import type { Link } from './link.js'
 import type { LogKeeper } from './log-keeper.js'
 import type { SupervisorOptions } from './options.js'
 import type { RefusedRoles } from './refused-roles.js'
+import type { Rush } from './rush.js'
 import type { Staffing } from './staffing.js'
 import type { StopPlan } from './stop-plan.js'
 import type { Watchdog } from './watchdog.js'
@@ -18,6 +19,7 @@ export interface Parts {
   readonly staffing: Staffing
   readonly refused: RefusedRoles
   readonly agenda: Agenda
+  readonly rush: Rush
   readonly stopPlan: StopPlan
   readonly ends: EndRequests
   readonly funeral: Funeral

@@ -12,6 +12,7 @@ import type { SupervisorOptions } from './options.js'
 import type { Parts } from './parts.js'
 import { RefusedRoles } from './refused-roles.js'
 import { Reports } from './reports.js'
+import { Rush } from './rush.js'
 import { Staffing } from './staffing.js'
 import { StopPlan } from './stop-plan.js'
 import { superseded } from './superseded.js'
@@ -39,6 +40,7 @@ export class Supervisor {
       staffing: new Staffing(pool, options, () => link.control.role),
       refused: new RefusedRoles(),
       agenda: new Agenda(),
+      rush: new Rush(),
       stopPlan: new StopPlan(options.shutdownTimeoutMs),
       ends: new EndRequests(link),
       funeral: new Funeral(link, options.emit),
@@ -171,11 +173,13 @@ export class Supervisor {
 
   /** Until a note, the next tick, the next due task, or the next deadline. */
   private async pause(): Promise<void> {
-    const { agenda, ends, funeral, pool, staffing, stopPlan } = this.parts
-    const next = stopPlan.isStopping ? stopPlan.nextAt : Math.min(agenda.nextAt, pool.nextStartAt)
+    const { agenda, ends, funeral, pool, rush, staffing, stopPlan } = this.parts
+    const lookAt = pool.idle.length > 0 ? rush.nextLookAt : Number.POSITIVE_INFINITY
+    const next = stopPlan.isStopping ? stopPlan.nextAt : Math.min(agenda.nextAt, pool.nextStartAt, lookAt)
     // without the server, neither the dead nor ends that are due can be attended to
     await (this.isAlone ? agenda.pause(next) : agenda.pause(next, funeral.nextAt, ends.nextAt))
     if (agenda.takeDue() && !staffing.wakeOneOfEachRole()) agenda.tickSoon(0)
+    if (!stopPlan.isStopping && pool.idle.length > 0 && rush.takeLook()) this.look()
   }
 
   private async leave(): Promise<void> {
@@ -218,10 +222,21 @@ export class Supervisor {
   }
 
   private onNotification(payload: string): void {
-    const { agenda, pool, staffing } = this.parts
+    const { agenda, rush } = this.parts
+    if (payload === 'due') {
+      this.look()
+      // to tell enqueuers
+      if (rush.note()) agenda.tickSoon(0)
+      return
+    }
     if (payload === 'settings') this.housekeeping.noteSettings()
-    const isUrgent = payload !== 'due' || !staffing.wakeOneOfEachRole()
-    const isGrowing = pool.active.length < staffing.slots
-    if (isUrgent || isGrowing) agenda.tickSoon(payload === 'due' ? TICK_AFTER_NOTIFY_MS : 0)
+    agenda.tickSoon(0)
+  }
+
+  /** Something may be due: for an idle worker, or for one that is to be started. */
+  private look(): void {
+    const { agenda, pool, staffing } = this.parts
+    const isSeen = staffing.wakeOneOfEachRole()
+    if (!isSeen || pool.active.length < staffing.slots) agenda.tickSoon(TICK_AFTER_NOTIFY_MS)
   }
 }
