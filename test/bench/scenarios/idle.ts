@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PgbqQueue } from '../queues/pgbq-queue.js'
-import type { BenchServer } from '../server.js'
+import type { BenchDatabase, BenchServer } from '../server.js'
 import { canReadUsage, childrenOf, cpuSeconds } from '../speed/process-usage.js'
 import type { Scenario } from './scenario.js'
 
@@ -21,8 +21,7 @@ export const idle: Scenario = {
     try {
       await queue.install(database)
       const { name } = await database.session.one<{ name: string }>('select current_database() as name')
-      // what an install leaves to autovacuum would count as ours
-      await database.session.query('vacuum analyze')
+      await tidy(database)
       await queue.start(options.slots)
       await sleep(QUIET_MS)
       const before = await look(server, name, queue.pid()!)
@@ -39,6 +38,13 @@ export const idle: Scenario = {
       await database.drop()
     }
   },
+}
+
+/** What an install leaves to autovacuum would count as ours; a session tells of what it did when it ends. */
+async function tidy(database: BenchDatabase): Promise<void> {
+  const session = await database.connect()
+  await session.query('vacuum analyze')
+  await session.close()
 }
 
 /** Asked from another database, so that the look is not counted. All queries of an idle queue are transactions. */
