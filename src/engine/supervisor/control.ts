@@ -8,8 +8,13 @@ import { inSchema, namedQuery } from '../sql-files.js'
 import type { Backend } from '../worker/ipc.js'
 import { findRightsWarnings } from './rights-warnings.js'
 
+/** Closed tasks that one statement deletes. */
+export const PRUNED_AT_ONCE = 1000
+
 export interface Tick extends Record<string, unknown> {
   schema_version: number
+  /** how many closed tasks were deleted; null: none was to be */
+  pruned: number | null
   is_registered: boolean
   max_running: number
   due_roles: string[]
@@ -133,12 +138,14 @@ export class Control {
     })
   }
 
-  tick(wantsWake: boolean, refusedRoles: string[]): Promise<Tick> {
+  /** `prunes`: also delete a part of what is old, so that an idle supervisor asks no more than once a second. */
+  tick(wantsWake: boolean, refusedRoles: string[], prunes = false): Promise<Tick> {
     return this.exclusive(() =>
       this.database.one<Tick>(
-        `select t.*, (select max(m.version) from background_queue.migrations m) as schema_version
+        `select t.*, (select max(m.version) from background_queue.migrations m) as schema_version,
+          case when $4 then background_queue.prune(${PRUNED_AT_ONCE}) end as pruned
          from background_queue.tick($1, $2, $3) t`,
-        [this.supervisorId, wantsWake, refusedRoles],
+        [this.supervisorId, wantsWake, refusedRoles, prunes],
       ),
     )
   }
@@ -257,7 +264,7 @@ export class Control {
   prune(): Promise<number> {
     return this.exclusive(async () => {
       const { pruned } = await this.database.one<{ pruned: number }>(
-        'select background_queue.prune(1000) as pruned',
+        `select background_queue.prune(${PRUNED_AT_ONCE}) as pruned`,
       )
       return pruned
     })

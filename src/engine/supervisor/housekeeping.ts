@@ -1,9 +1,10 @@
 import { TICK_AFTER_NOTIFY_MS, TICK_MS } from './agenda.js'
-import type { Tick } from './control.js'
+import { PRUNED_AT_ONCE, type Tick } from './control.js'
 import type { Parts } from './parts.js'
 import { superseded } from './superseded.js'
 
 const PRUNE_EVERY_MS = 60_000
+const PRUNE_AGAIN_MS = 100
 
 /** What a supervisor does once a second, and whenever it is woken: tells that it lives, and asks what there is to do. */
 export class Housekeeping {
@@ -12,6 +13,7 @@ export class Housekeeping {
   private isMisplaced = false
   private wantedWake = false
   private pruneAt = performance.now() + 2000
+  private isPruning = false
 
   constructor(parts: Parts) {
     this.parts = parts
@@ -31,7 +33,9 @@ export class Housekeeping {
     const isRush = rush.isOn
     const wantsWake = staffing.wantsWake() && !isRush
     if (isRush) rush.keepLooking()
-    const tick = await link.control.tick(wantsWake, refused.names)
+    const prunes = this.isPruneDue
+    const tick = await link.control.tick(wantsWake, refused.names, prunes)
+    if (prunes) this.notePruned(tick.pruned!)
     if (!isRush) rush.stopLooking()
     options.onTick?.()
     const failure = superseded(tick.schema_version)
@@ -78,9 +82,17 @@ export class Housekeeping {
     }
   }
 
-  async prune(): Promise<void> {
-    if (performance.now() < this.pruneAt) return
-    const pruned = await this.parts.link.control.prune()
-    this.pruneAt = performance.now() + (pruned >= 1000 ? 100 : PRUNE_EVERY_MS)
+  /** The next part, where one was not all. */
+  async pruneOn(): Promise<void> {
+    if (this.isPruning && this.isPruneDue) this.notePruned(await this.parts.link.control.prune())
+  }
+
+  private get isPruneDue(): boolean {
+    return performance.now() >= this.pruneAt
+  }
+
+  private notePruned(count: number): void {
+    this.isPruning = count >= PRUNED_AT_ONCE
+    this.pruneAt = performance.now() + (this.isPruning ? PRUNE_AGAIN_MS : PRUNE_EVERY_MS)
   }
 }

@@ -148,7 +148,7 @@ export class Supervisor {
     if (agenda.isTickDue) await this.housekeeping.tick()
     staffing.keepWarm()
     this.announce()
-    await this.housekeeping.prune()
+    await this.housekeeping.pruneOn()
     if (this.isReady) await this.leaving.consider()
   }
 
