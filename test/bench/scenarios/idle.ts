@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PgbqQueue } from '../queues/pgbq-queue.js'
-import type { BenchDatabase, BenchServer } from '../server.js'
+import type { BenchServer } from '../server.js'
 import { canReadUsage, childrenOf, cpuSeconds } from '../speed/process-usage.js'
 import type { Scenario } from './scenario.js'
 
@@ -21,7 +21,7 @@ export const idle: Scenario = {
     try {
       await queue.install(database)
       const { name } = await database.session.one<{ name: string }>('select current_database() as name')
-      await tidy(database)
+      await setAutovacuum(server, 'off')
       await queue.start(options.slots)
       await sleep(QUIET_MS)
       const before = await look(server, name, queue.pid()!)
@@ -35,16 +35,18 @@ export const idle: Scenario = {
       if (canReadUsage) add('% of a core', ((after.cpu - before.cpu) / seconds) * 100, 0.5)
     } finally {
       await queue.stop()
+      await setAutovacuum(server, 'default')
       await database.drop()
     }
   },
 }
 
-/** What an install leaves to autovacuum would count as ours; a session tells of what it did when it ends. */
-async function tidy(database: BenchDatabase): Promise<void> {
-  const session = await database.connect()
-  await session.query('vacuum analyze')
-  await session.close()
+/** Its transactions would be counted too. A server that is given may refuse, and then they are. */
+async function setAutovacuum(server: BenchServer, value: 'off' | 'default'): Promise<void> {
+  await server.admin
+    .query(`alter system set autovacuum = ${value}`)
+    .then(() => server.admin.query('select pg_reload_conf()'))
+    .catch(() => undefined)
 }
 
 /** Asked from another database, so that the look is not counted. All queries of an idle queue are transactions. */
