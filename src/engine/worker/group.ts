@@ -70,7 +70,7 @@ export async function runGroup(
   await session.notices.settle()
   const run = await follow(session, followers, hasDeferrable)
   const next = await finish(session, claim, result, run, successor)
-  successor.pace.note(claim.topic, (performance.now() - startedAt) / (1 + followers.length))
+  successor.pace.note(claim.topic, (performance.now() - startedAt) / (1 + run.done.length))
   return { ...result, durationMs, followed: tell(run), ...(next ? { next: toNextClaim(next) } : {}) }
 }
 
@@ -125,7 +125,8 @@ async function follow(session: WorkerSession, followers: Follower[], hasDeferrab
   const steps = followers.flatMap(({ sql }) => [...PASS, { text: sql, isTask: true }, ...around])
   const size = PASS.length + 1 + around.length
   const query = session.start([...steps, CLOCK])
-  const current = (): Follower => followers[Math.floor(query.results.length / size)]!
+  const current = (): Follower =>
+    followers[Math.min(Math.floor(query.results.length / size), followers.length - 1)]!
   let isCutOff = false
   try {
     await session.listening(query.done, () => current().notices)
