@@ -105,8 +105,8 @@ begin
   select w.role_oid, w.sets_role, s.lanes as served, t.enqueued_by_oid, t.lane, t.topic, t.priority, t.run_at, t.id,
     q.timeout_in_sec, q.max_tasks_per_commit, q.paused or q.max_running < (select count(*) from background_queue.workers) as is_shut,
     q.delay_in_sec > 0 or exists (select from background_queue.lanes l where l.lane > '') as has_lanes,
-    p_is_near and not exists (select from :"schema".pg_background_tasks b where b.state in ('pending', 'retrying')
-      and b.enqueued_by_oid = t.enqueued_by_oid and b.lane = t.lane and b.priority < t.priority) as is_near
+    exists (select from :"schema".pg_background_tasks b where b.state in ('pending', 'retrying')
+      and b.enqueued_by_oid = t.enqueued_by_oid and b.lane = t.lane and b.priority < t.priority) as has_better
   into v from background_queue.workers w join background_queue.supervisors s on s.id = w.supervisor_id
     join background_queue.lanes q on q.lane = '' join :"schema".pg_background_tasks t on t.id = p_ending
   where w.id = p_worker_id and w.backend_pid = pg_backend_pid() and w.secret_hash = sha256(convert_to(p_secret, 'UTF8'));
@@ -116,7 +116,8 @@ begin
   if v.lane <> '' and (background_queue.topic_settings(v.topic)).delay_in_sec > 0 then
     v.lane := null; -- its slot has to cool
   end if;
-  if v.is_near and (v.lane = '' and v.served is null
+  if p_is_near and not (v.has_better and background_queue.is_overtaken(v.enqueued_by_oid, v.lane, v.priority))
+     and (v.lane = '' and v.served is null
        or v.lane <> '' and not (background_queue.lane_state(v.lane, v.served, p_ending)).is_blocked) then
     v_head := v;
     role_oid := v.enqueued_by_oid;
@@ -133,6 +134,29 @@ begin
   lane := v_head.lane; priority := v_head.priority; run_at := v_head.run_at; id := v_head.id;
   topic := v.topic; has_lanes := v.has_lanes; timeout_in_sec := v.timeout_in_sec;
   max_tasks_per_commit := v.max_tasks_per_commit;
+end $$;
+
+-- Whether a task of a better priority is due in a lane; also true where more than three such priorities would have to be
+-- looked at.
+create or replace function background_queue.is_overtaken(p_role oid, p_lane text, p_priority integer) returns boolean
+language plpgsql stable as $$
+declare
+  v_head record;
+  v_passed bigint := -2147483649;
+begin
+  for i in 1..3 loop
+    select t.priority, t.run_at into v_head from :"schema".pg_background_tasks t
+    where t.state in ('pending', 'retrying') and t.enqueued_by_oid = p_role and t.lane = p_lane
+      and t.priority < p_priority and t.priority > v_passed
+    order by t.priority, t.run_at, t.id limit 1;
+    if not found then
+      return false;
+    elsif v_head.run_at <= clock_timestamp() then
+      return true;
+    end if;
+    v_passed := v_head.priority;
+  end loop;
+  return true;
 end $$;
 
 -- Every end of a run keeps the topic's slot for its delay.

@@ -3,6 +3,7 @@ import { GroupPace } from '../../src/engine/worker/group-pace.js'
 import { useDatabase } from '../support/database.js'
 import { useExecutor } from '../support/executor.js'
 import { waitFor } from '../support/wait.js'
+import { setGroupPatience } from './sql-support.js'
 
 /** Grouped commits: tasks that run in the transaction of the one before them. */
 
@@ -10,22 +11,9 @@ const db = useDatabase()
 const executor = useExecutor(db)
 const FIRST = `insert into effects values ('first')`
 
-/** What limits the time of a group, and what does not on a machine that stalls. */
-const LIMITS: [string, string, string][] = [
-  ['take', "'25 ms'", "'25 s'"],
-  ['begin_next', ' 50 -', ' 50000 -'],
-]
-
 /** Groups are as large as they may, or (false) as long as they may. */
 async function setPatience(isPatient: boolean): Promise<void> {
-  for (const [name, short, long] of LIMITS) {
-    const { source } = await db.owner.one<{ source: string }>(
-      'select pg_get_functiondef($1::regproc) as source',
-      [`background_queue.${name}`],
-    )
-    expect(source.includes(short) || source.includes(long), name).toBe(true)
-    await db.owner.query(isPatient ? source.replace(short, long) : source.replace(long, short))
-  }
+  await setGroupPatience(db, isPatient)
   executor.pace.room = isPatient ? () => 49 : GroupPace.prototype.room
 }
 

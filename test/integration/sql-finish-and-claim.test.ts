@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from 'vitest'
 import { useDatabase } from '../support/database.js'
 import { ALICE } from '../support/names.js'
 import {
+  type Claim,
   emptyQueueBeforeEach,
   enqueue,
   failure,
@@ -69,13 +70,37 @@ test.each(WAYS)('takes a better priority and its own order first, looking %s', a
   await enqueue(db.owner, 'first')
   for (const sql of ['second', 'third']) await enqueue(db.owner, sql)
   const worker = await startWorker(db)
-  const first = await worker.take()
+  const first: Claim = await worker.take()
   await enqueue(db.owner, 'urgent', null, { priority: 1 })
   await enqueue(db.owner, 'tomorrow', null, { priority: 0, run_at: 'tomorrow' })
   const order = []
-  for (let claim = first; claim.task_id !== null; claim = await worker.finishAndClaim(claim, isNear))
+  for (let claim = first; claim.task_id !== null; ) {
     order.push(claim.sql_statement)
+    const next = await worker.finishAndClaim(claim, isNear)
+    // just behind the last of a priority there is none
+    claim = next.task_id === null ? await worker.claim() : next
+  }
   expect(order).toEqual(['first', 'urgent', 'second', 'third'])
+})
+
+test('looks just behind the last also where better priorities wait for their time, and at all for many of them', async () => {
+  for (const sql of ['first', 'second', 'third', 'fourth']) await enqueue(db.owner, sql)
+  const worker = await startWorker(db)
+  const first = await worker.take()
+  await enqueue(db.owner, 'tomorrow', null, { priority: 1, run_at: 'tomorrow' })
+  const second = await worker.finishAndClaim(first, true)
+  expect(second).toMatchObject({ sql_statement: 'second', look_ms: null })
+  await enqueue(db.owner, 'due', null, { priority: 2 })
+  const due = await worker.finishAndClaim(second, true)
+  expect(due.sql_statement).toBe('due')
+  for (const priority of [3, 4, 5])
+    await enqueue(db.owner, 'tomorrow', null, { priority, run_at: 'tomorrow' })
+  await worker.finishAndClaim(due, true)
+  const third = await worker.take()
+  expect(third.sql_statement).toBe('third')
+  const fourth = await worker.finishAndClaim(third, true)
+  expect(fourth.sql_statement).toBe('fourth')
+  expect(fourth.look_ms).not.toBeNull()
 })
 
 test('looking behind the last steps over what others hold', async () => {

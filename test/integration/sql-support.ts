@@ -248,3 +248,21 @@ export function useRole(db: TestDatabase, name: string): string {
   })
   return role
 }
+
+/** What limits the time of a group, and what does not, on a machine that stalls. */
+const GROUP_LIMITS: [string, string, string][] = [
+  ['take', "'25 ms'", "'25 s'"],
+  ['begin_next', ' 50 -', ' 50000 -'],
+]
+
+/** Gives groups of tasks so much time that none is cut short; false: what they have. */
+export async function setGroupPatience(db: TestDatabase, isPatient: boolean): Promise<void> {
+  for (const [name, short, long] of GROUP_LIMITS) {
+    const { source } = await db.owner.one<{ source: string }>(
+      'select pg_get_functiondef($1::regproc) as source',
+      [`background_queue.${name}`],
+    )
+    if (!source.includes(short) && !source.includes(long)) throw new Error(`${name} has no "${short}"`)
+    await db.owner.query(isPatient ? source.replace(short, long) : source.replace(long, short))
+  }
+}

@@ -9,6 +9,7 @@ import {
   failure,
   findTask,
   type SqlWorker,
+  setGroupPatience,
   setParameter,
   startWorker,
 } from './sql-support.js'
@@ -20,6 +21,7 @@ const LIMIT = 'max_parallel_running_tasks_count'
 
 beforeEach(async () => {
   await setParameter(db.owner, '', LIMIT, '10')
+  await setGroupPatience(db, true)
 })
 
 /** A worker with a claimed task, in a transaction as the task's own would be. */
@@ -117,6 +119,7 @@ test('gives none in a transaction that is READ ONLY, not READ COMMITTED, or took
     expect(await worker.follow(claim, 9)).toEqual([])
     await worker.session.query('rollback')
   }
+  await setGroupPatience(db, false)
   await worker.session.query('begin')
   await worker.session.query('select pg_sleep(0.026)')
   expect(await worker.follow(claim, 9)).toEqual([])
