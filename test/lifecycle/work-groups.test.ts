@@ -42,8 +42,7 @@ test('loses and repeats nothing where workers are killed in the middle of groups
   for (let kills = 0; kills < 8; kills++) {
     const before = await effects()
     await waitFor('some more effects', async () => (await effects()) > before || before === tasks)
-    const pid = workerPids(work).findLast(isAlive)!
-    process.kill(pid, 'SIGKILL')
+    process.kill(await waitFor('a worker', () => workerPids(work).findLast(isAlive)), 'SIGKILL')
   }
   await waitFor('all to be finished', async () => (await inState('finished')) === tasks, 30_000)
   expect(await effects()).toBe(tasks)
