@@ -86,9 +86,10 @@ begin
 end $$;
 
 -- Where a worker that ends a task may take its next one with no lock: role, lane, priority, and from which run_at and
--- id on. Lane null: nowhere; p_is_near null: none is wanted. As one of the worker's tasks ends when the next begins, no limit is passed that was kept
--- before. passed_at: the instant at which the slot passes on, from before any setting is read: a setting that this does
--- not see yet is committed later. topic: of the task that ends; has_lanes: topics may have values of their own.
+-- id on. Lane null: nowhere; p_is_near null: none is wanted. As one of the worker's tasks ends when the next begins, no
+-- limit is passed that was kept before. passed_at: the instant at which the slot passes on, from before any setting is
+-- read: a setting that this does not see yet is committed later. topic: of the task that ends; has_lanes: topics may have
+-- values of their own.
 create or replace function background_queue.next_place(p_ending bigint, p_worker_id bigint, p_secret text, p_is_near boolean,
   out lane text, out role_oid oid, out priority integer, out run_at timestamptz, out id bigint, out topic text,
   out has_lanes boolean, out timeout_in_sec double precision, out max_tasks_per_commit integer, out passed_at timestamptz,

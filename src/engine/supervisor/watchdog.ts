@@ -12,9 +12,9 @@ const MOST_UNANSWERED_AT_START = 30
 const LATE_MS = EVERY_MS
 
 /**
- * Calls every worker's process that has work once a second, and ends the one that does not answer: it is stopped (SIGSTOP, a frozen
- * container) or hangs, and would hold its task and its slot for ever. It has a clock of its own, for the loop of the
- * supervisor may wait for the server. Calls are counted, not time: while we do not run, nobody is called.
+ * Calls every worker's process that has work once a second, and ends the one that does not answer: it is stopped
+ * (SIGSTOP, a frozen container) or hangs, and would hold its task and its slot for ever. It has a clock of its own, for
+ * the loop of the supervisor may wait for the server. Calls are counted, not time: while we do not run, nobody is called.
  */
 export class Watchdog {
   private readonly workers: Iterable<WorkerProcess>
