@@ -137,7 +137,7 @@ begin
 end $$;
 
 -- One task with options, or where settings of the session count. existing: a task of its unique_key was there.
-create or replace function background_queue.add_with_options(p_sql text, p_topic text, p_options jsonb, p_caller name,
+create or replace function background_queue.add_with_options(p_sql text, p_topic text, p_options jsonb, p_caller text,
   p_caller_oid oid, out id bigint, out existing boolean) language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -149,7 +149,7 @@ begin
       timeout_in_sec, unique_key, mode, isolation, enqueued_by, enqueued_by_oid)
     values (p_sql, p_topic, v_place.lane, v_place.priority, coalesce(v_options.run_at, statement_timestamp()),
       v_options.max_retries, v_options.timeout_in_sec, v_options.unique_key, coalesce(v_options.mode, 'auto'),
-      v_options.isolation, p_caller, p_caller_oid)
+      v_options.isolation, p_caller::name, p_caller_oid)
     on conflict (enqueued_by_oid, unique_key)
       where unique_key is not null and state in ('pending', 'running', 'retrying') do nothing
     returning t.id, false into id, existing;

@@ -150,14 +150,16 @@ begin
 end $$;
 
 -- roles with waiting tasks, but those that a supervisor cannot run
-create or replace function background_queue.runnable_roles(p_refused name[]) returns oid[] language sql stable as $$
+-- (text[], here and below: an argument of type name would hand its collation "C" on to every text variable, by which no
+-- index of a text column can be used)
+create or replace function background_queue.runnable_roles(p_refused text[]) returns oid[] language sql stable as $$
   select coalesce(array_agg(r), '{}') from unnest(background_queue.waiting_roles()) r
   where pg_get_userbyid(r) <> all (p_refused)
 $$;
 
 -- Once a second, and whenever woken: what one supervisor has to know. p_refused: roles it cannot run.
 -- is_registered false: its row was taken for dead, register again.
-create or replace function background_queue.tick(p_supervisor_id bigint, p_wants_wake boolean, p_refused name[],
+create or replace function background_queue.tick(p_supervisor_id bigint, p_wants_wake boolean, p_refused text[],
   out is_registered boolean, out max_running integer, out due_roles text[], out next_due_ms integer,
   out rescued bigint[], out cancels jsonb, out settings_changed boolean, out role_settings text[])
 language plpgsql
@@ -175,7 +177,7 @@ begin
     v_stale := interval '1 day';
   end if;
   update background_queue.supervisors s set seen_at = clock_timestamp(), wants_wake = p_wants_wake, refused = p_refused
-  where s.id = p_supervisor_id and (s.wants_wake <> p_wants_wake or s.refused <> p_refused or s.seen_at < clock_timestamp() - interval '900 ms');
+  where s.id = p_supervisor_id and (s.wants_wake <> p_wants_wake or s.refused <> p_refused::name[] or s.seen_at < clock_timestamp() - interval '900 ms');
   select s.lanes into v_served from background_queue.supervisors s where s.id = p_supervisor_id;
   is_registered := found;
   settings_changed := background_queue.sync_lanes();
@@ -196,7 +198,7 @@ end $$;
 
 -- Whether a supervisor of these lanes has anything left: due, running or retrying. What nobody can run before a
 -- setting changes (paused, limit 0) does not count.
-create or replace function background_queue.has_work(p_refused name[], p_served text[]) returns boolean
+create or replace function background_queue.has_work(p_refused text[], p_served text[]) returns boolean
 language sql volatile
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
 set enable_sort = off set jit = off as $$

@@ -148,13 +148,13 @@ describe('finds', () => {
 
   test('objects that belong to another', async () => {
     await db.admin.query(
-      'alter function background_queue.tick(bigint, boolean, name[]) owner to current_user',
+      'alter function background_queue.tick(bigint, boolean, text[]) owner to current_user',
     )
     await db.admin.query('create table background_queue.extra ()')
     const found = (await problems()).filter((r) => r.privilege === 'OWNER').map((r) => r.object)
-    expect(found.sort()).toEqual(['background_queue.extra', 'background_queue.tick(bigint,boolean,name[])'])
+    expect(found.sort()).toEqual(['background_queue.extra', 'background_queue.tick(bigint,boolean,text[])'])
     await db.admin.query('drop table background_queue.extra')
-    await db.admin.query(`alter function background_queue.tick(bigint, boolean, name[]) owner to ${OWNER}`)
+    await db.admin.query(`alter function background_queue.tick(bigint, boolean, text[]) owner to ${OWNER}`)
     await install(db.owner)
     expect(await problems()).toEqual([])
   })
