@@ -175,6 +175,7 @@ begin
     retry_count = excluded.retry_count, delay_in_sec = excluded.delay_in_sec, timeout_in_sec = excluded.timeout_in_sec,
     retry_max_delay_in_sec = excluded.retry_max_delay_in_sec, max_worker_deaths = excluded.max_worker_deaths,
     max_tasks_per_commit = excluded.max_tasks_per_commit, paused = excluded.paused;
+  update background_queue.queue set lanes_changed = lanes_changed + 1;
   return true;
 end $$;
 
@@ -190,12 +191,19 @@ begin
   return '';
 end $$;
 
--- Move up to p_limit waiting tasks into the lane where they now belong; returns how many moved.
+-- Move up to p_limit waiting tasks into the lane where they now belong; returns how many moved. To look for them is to
+-- read all that wait, so nothing is looked at where none was found since the lanes last changed. One that is missed then,
+-- of a transaction that still saw the old lanes or locked by somebody, is moved when it is claimed.
 create or replace function background_queue.relane(p_limit integer) returns integer language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
+  v_changed bigint;
   v_moved integer;
 begin
+  select q.lanes_changed into v_changed from background_queue.queue q where q.lanes_settled < q.lanes_changed;
+  if not found then
+    return 0;
+  end if;
   with misplaced as (
     select t.id, background_queue.lane_of(t.topic) as lane from :"schema".pg_background_tasks t
     left join background_queue.lanes l on l.lane = '/' || coalesce(t.topic, '')
@@ -205,6 +213,10 @@ begin
     limit p_limit for no key update of t skip locked)
   update :"schema".pg_background_tasks t set lane = m.lane from misplaced m where t.id = m.id;
   get diagnostics v_moved = row_count;
+  if v_moved = 0 then
+    update background_queue.queue q set lanes_settled = v_changed
+    where q.only_row = (select k.only_row from background_queue.queue k for update skip locked);
+  end if;
   return v_moved;
 end $$;
 

@@ -44,6 +44,7 @@ const ALL = [
   '0004_refused_roles',
   '0005_failed_index',
   '0006_notices',
+  '0007_settled_lanes',
 ]
 const VERSION = schemaVersion()
 

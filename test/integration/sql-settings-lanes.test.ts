@@ -102,7 +102,7 @@ test('gives every topic its own lane while the whole queue has a delay', async (
   expect([await laneOf(ids[0]!), await laneOf(ids[1]!), await laneOf(late)]).toEqual(['/a', '/', '/b'])
 })
 
-test('moves tasks in batches, and steps over one that somebody holds', async () => {
+test('moves tasks in batches, and steps over one that somebody holds, which is moved when it is claimed', async () => {
   const ids: bigint[] = []
   for (let i = 0; i < 5; i++) ids.push(await enqueue(db.owner, 'select 1', 'a'))
   await setParameter(db.owner, '/a', 'max_parallel_running_tasks_count', '1')
@@ -111,7 +111,24 @@ test('moves tasks in batches, and steps over one that somebody holds', async () 
   await other.query('select from pg_background_tasks where id = $1 for update', [ids[0]])
   expect([await relane(3), await relane(3), await relane(3)]).toEqual([3, 1, 0])
   await other.query('rollback')
-  expect(await relane()).toBe(1)
+  const worker = await startWorker(db)
+  await worker.take()
+  expect(await worker.claim()).toMatchObject({ task_id: null })
+  expect(await laneOf(ids[0]!)).toBe('/a')
+})
+
+test('looks at what waits only where lanes have changed since nothing was misplaced', async () => {
+  const settle = async () => {
+    while ((await relane()) > 0);
+    return db.owner.one('select lanes_changed = lanes_settled as is_settled from background_queue.queue')
+  }
+  const id = await enqueue(db.owner, 'select 1', 'a')
+  expect(await settle()).toEqual({ is_settled: true })
+  await db.owner.query(`update pg_background_tasks set lane = '/a'`)
+  expect(await relane()).toBe(0)
+  await setParameter(db.owner, '/b', 'paused', 'true')
+  expect([await relane(), await laneOf(id)]).toEqual([1, ''])
+  expect(await settle()).toEqual({ is_settled: true })
 })
 
 test('leaves tasks that run, and puts them into their lane when they wait again', async () => {
