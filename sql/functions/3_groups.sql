@@ -51,13 +51,63 @@ begin
   loop
     return next;
   end loop;
+  -- for run_each(), which cannot set the time of the statement that it is called by
+  perform set_config('statement_timeout', greatest(1, ceil( 50 - extract(epoch from clock_timestamp() - now()) * 1000))::text, true);
 end $$;
 
--- pass: between two tasks of one transaction, in the rights of their role: undoes what the last has left in the session,
--- and gives the next what is left of the time that the transaction may take. Returns the instant.
+-- undo: what a task has left in its session, in the rights of its role; but for its transaction, for its advisory locks,
+-- which guard what it did until that is committed, and for the seed of random().
+create or replace function background_queue.undo() returns void language plpgsql as $$
+begin
+  reset all;
+  set session authorization default;
+  reset role;
+  execute 'close all';
+  unlisten *;
+  discard temp;
+  discard sequences;
+  deallocate all;
+end $$;
+
+-- run_each: run texts one behind another in one transaction, in the rights of their role, each in a savepoint and in a
+-- clean session; p_has_deferrable: with the checks that would wait for the commit, whose effects are undone. rows: of
+-- each that ended well; behind the first that did not, which is undone, nothing runs. instants: when each began, and then
+-- when the last ended. What is slow in it is to call the server: in its hands a text costs half of what it costs one by one.
+create or replace function background_queue.run_each(p_texts text[], p_has_deferrable boolean, out rows bigint[],
+  out instants double precision[]) language plpgsql as $$
+declare
+  v_text pg_catalog.text;
+  v_rows bigint;
+begin
+  foreach v_text in array p_texts loop
+    perform background_queue.undo();
+    perform pg_catalog.setseed(pg_catalog.float8div(pg_catalog.hashtext(pg_catalog.gen_random_uuid()::pg_catalog.text), 2147483648));
+    instants := pg_catalog.array_append(instants, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()));
+    begin
+      execute v_text;
+      get diagnostics v_rows = row_count;
+      if p_has_deferrable then
+        begin
+          set constraints all immediate;
+          raise exception using errcode = 'PQ000';
+        exception when sqlstate 'PQ000' then
+          null;
+        end;
+      end if;
+    -- a cancel of the first task, which is not ours to swallow, is seen by the finish
+    exception when query_canceled or assert_failure or others then
+      return;
+    end;
+    rows := pg_catalog.array_append(rows, v_rows);
+  end loop;
+  instants := pg_catalog.array_append(instants, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()));
+end $$;
+
+-- pass: the same between two tasks that are sent one by one; gives the next what is left of the time that the
+-- transaction may take. Returns the instant.
 create or replace function background_queue.pass() returns double precision language plpgsql as $$
 begin
-  execute 'reset all; set session authorization default; reset role; close all; unlisten *; discard temp; discard sequences; deallocate all';
+  perform background_queue.undo();
   return background_queue.begin_next();
 end $$;
 
@@ -70,7 +120,7 @@ begin
   if v_left <= 0 then
     raise exception using errcode = 'PQ004', message = 'The time of a group of tasks is over';
   end if;
-  perform pg_advisory_unlock_all(), setseed(random()), set_config('statement_timeout', ceil(v_left)::text, true);
+  perform setseed(hashtext(gen_random_uuid()::text) / 2147483648.0), set_config('statement_timeout', ceil(v_left)::text, true);
   return extract(epoch from clock_timestamp());
 end $$;
 

@@ -1,8 +1,8 @@
 -- Who may do what: the rights of an enqueuer, given, taken and checked from one list.
 
 -- What a role that may enqueue has, and all that it has: it can enqueue, see, cancel and retry its own tasks, and log
--- in as a worker for them. Of the inner functions all want the token of a claim but run_text, pass and
--- begin_next, which add no rights.
+-- in as a worker for them. Of the inner functions all want the token of a claim but run_text, run_each, undo,
+-- pass and begin_next, which add no rights.
 create or replace function background_queue.enqueue_rights()
 returns table (kind text, object text, privilege text, columns name[]) language sql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -34,6 +34,8 @@ set search_path = pg_catalog, pg_temp as $$
     ('routine', 'background_queue.finish_and_claim(bigint[], text, bigint[], text[], double precision[], bigint, text, boolean)', 'execute', null),
     ('routine', 'background_queue.take(bigint, text, bigint, text, integer)', 'execute', null),
     ('routine', 'background_queue.pass()', 'execute', null),
+    ('routine', 'background_queue.run_each(text[], boolean)', 'execute', null),
+    ('routine', 'background_queue.undo()', 'execute', null),
     ('routine', 'background_queue.begin_next()', 'execute', null),
     ('routine', 'background_queue.step(bigint, text, integer)', 'execute', null),
     ('routine', 'background_queue.restart(bigint, text)', 'execute', null),

@@ -1,64 +1,10 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
-import { GroupPace } from '../../src/engine/worker/group-pace.js'
-import { useDatabase } from '../support/database.js'
-import { useExecutor } from '../support/executor.js'
+import { expect, test } from 'vitest'
 import { waitFor } from '../support/wait.js'
-import { setGroupPatience } from './sql-support.js'
+import { FIRST, states, useGroups } from './groups-support.js'
 
 /** Grouped commits: tasks that run in the transaction of the one before them. */
 
-const db = useDatabase()
-const executor = useExecutor(db)
-const FIRST = `insert into effects values ('first')`
-
-/** Groups are as large as they may, or (false) as long as they may. */
-async function setPatience(isPatient: boolean): Promise<void> {
-  await setGroupPatience(db, isPatient)
-  executor.pace.room = isPatient ? () => 49 : GroupPace.prototype.room
-}
-
-beforeEach(async () => {
-  await db.owner.query(`truncate pg_background_tasks;
-    create table if not exists effects (name text, xid xid8 default pg_current_xact_id()); truncate effects;
-    create table if not exists parents (n integer primary key);
-    create table if not exists children (n integer references parents deferrable initially deferred);
-    truncate parents, children; drop sequence if exists s; create sequence s`)
-  await db.owner.query(`select background_queue.set_parameter('', 'max_tasks_per_commit', '50')`)
-  await setPatience(true)
-})
-afterEach(async () => {
-  await db.owner.query(
-    `drop trigger if exists doom on effects; drop trigger if exists sabotage on pg_background_tasks`,
-  )
-})
-
-/** Enqueues all, and works until nothing is due. */
-async function run(...statements: string[]) {
-  await db.owner.query('truncate effects, children')
-  const ids: bigint[] = []
-  for (const sql of statements) ids.push(await executor.enqueue(sql))
-  await executor.drain()
-  const outcomes = []
-  for (const id of ids) outcomes.push(await executor.outcome(id))
-  return outcomes
-}
-
-/** The same; the effects stand in these transactions. */
-async function runAs(groups: string[], ...statements: string[]) {
-  const outcomes = await run(...statements)
-  expect(await effects()).toEqual(groups)
-  return outcomes
-}
-
-const states = (outcomes: { state: string }[]) => outcomes.map((o) => o.state)
-
-/** The names in the order of their transactions; names of one transaction are one element. */
-async function effects(): Promise<string[]> {
-  const rows = await db.owner.query<{ names: string }>(
-    `select string_agg(name, ' ' order by ctid) as names from effects group by xid order by xid`,
-  )
-  return rows.map((row) => row.names)
-}
+const { db, executor, setPatience, run, runAs, effects } = useGroups()
 
 test('runs what stands behind a task in its transaction, each with its own end', async () => {
   const [first, second, third] = await runAs(
@@ -136,57 +82,6 @@ test('does not let a later task mend what an earlier one would have failed for a
 test('leaves constraints deferred for a task whose statement needs that', async () => {
   const whole = `do $$ begin insert into children values (3); insert into parents values (3); end $$`
   expect(states(await run(FIRST, whole, whole.replaceAll('3', '4')))).toEqual([
-    'finished',
-    'finished',
-    'finished',
-  ])
-})
-
-/** What a task leaves behind, and how the next would notice: with an error, alone or not, it must end well. */
-const TRACES: [string, string, string][] = [
-  ['a setting', `set work_mem = '77MB'`, `current_setting('work_mem') = '77MB'`],
-  [
-    'a setting of its transaction',
-    `select set_config('work_mem', '77MB', true)`,
-    `current_setting('work_mem') = '77MB'`,
-  ],
-  [
-    'a setting of its own',
-    `select set_config('my.user', 'alice', true)`,
-    `current_setting('my.user', true) = 'alice'`,
-  ],
-  ['a search_path', `set search_path = pg_temp, public`, `current_setting('search_path') like 'pg_temp%'`],
-  ['a temporary table', 'create temp table t (n integer)', `to_regclass('pg_temp.t') is not null`],
-  [
-    'a temporary table until its commit',
-    'create temp table t (n integer) on commit drop',
-    `to_regclass('pg_temp.t') is not null`,
-  ],
-  [
-    'a lock of its session',
-    'select pg_advisory_lock(7)',
-    `exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and objid = 7)`,
-  ],
-  ['a cursor', 'declare c cursor for select 1', `exists (select from pg_cursors where name = 'c')`],
-  [
-    'a cursor beyond its commit',
-    'declare c cursor with hold for select 1',
-    `exists (select from pg_cursors where name = 'c')`,
-  ],
-  [
-    'a prepared statement',
-    `do $$ begin execute 'prepare p as select 1'; end $$`,
-    `exists (select from pg_prepared_statements where name = 'p')`,
-  ],
-  ['a role', 'set role none', 'current_user <> session_user'],
-  ['constraints set to immediate', 'set constraints all immediate', 'false'],
-]
-
-test.each(TRACES)('undoes %s between two tasks of one transaction', async (_, leaves, isThere) => {
-  const check = `do $$ begin if ${isThere} then raise 'it is there'; end if; insert into effects values ('checked'); end $$`
-  const behind = await runAs(['first checked checked'], FIRST, leaves, check, check)
-  expect(states(behind)).toEqual(['finished', 'finished', 'finished', 'finished'])
-  expect(states(await runAs(['checked checked'], leaves, check, check))).toEqual([
     'finished',
     'finished',
     'finished',

@@ -149,6 +149,20 @@ test('drops a large temporary table behind a tiny statement_timeout', async () =
   expect(await see('(select count(*) from pg_class where relnamespace = pg_my_temp_schema())')).toBe('0')
 })
 
+test('runs what a cursor WITH HOLD holds, as any commit does, and closes it', async () => {
+  await db.owner.query(
+    `create function hold() returns integer language sql as $$ insert into seen values ('held') returning 1 $$`,
+  )
+  for (const sql of [
+    'declare c cursor with hold for select hold()',
+    'create temp table t (n integer); declare c cursor with hold for select hold() from (select count(*) from t) x',
+  ]) {
+    expect(await executor.run(sql)).toMatchObject({ state: 'finished' })
+    expect(await db.owner.query('delete from seen returning value')).toEqual([{ value: 'held' }])
+    expect(await see(`(select count(*) from pg_cursors where name = 'c')`)).toBe('0')
+  }
+})
+
 test('commits a statement of ours also where the BEGIN of the next task was sent before it', async () => {
   await executor.run('select 1')
   const { session } = executor

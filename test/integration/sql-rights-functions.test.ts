@@ -49,7 +49,9 @@ test('pins what runs for whoever writes a row of a table of ours', async () => {
 test('leaves unpinned, of what an enqueuer may call, only what has to run with the path of its caller', () => {
   expect(functions.filter((f) => f.alice_may && !f.is_pinned).map((f) => f.signature)).toEqual([
     'background_queue.pass()',
+    'background_queue.run_each(text[],boolean)',
     'background_queue.run_text(text)',
+    'background_queue.undo()',
     'pg_background_cancel(bigint)',
     'pg_background_enqueue(text,text)',
     'pg_background_enqueue(text,text,jsonb)',
@@ -62,16 +64,19 @@ test('leaves unpinned, of what an enqueuer may call, only what has to run with t
 test('names in those each object with its schema, and no operator', async () => {
   for (const { signature, definition } of functions.filter((f) => f.alice_may && !f.is_pinned)) {
     const parsed = await parsePlPgSQL(definition)
-    // a parameter's type was found at the creation, by its oid
-    const declared = (valuesOf(parsed, 'PLpgSQL_var') as { lineno?: number }[]).filter(
-      (v) => v.lineno !== undefined,
+    // a parameter's type was found at the creation, by its oid; EXCEPTION declares two by itself
+    const declared = (valuesOf(parsed, 'PLpgSQL_var') as { refname: string; lineno?: number }[]).filter(
+      (v) => v.lineno !== undefined && !['sqlstate', 'sqlerrm'].includes(v.refname),
     )
     const types = valuesOf(declared, 'typname')
-    const texts = valuesOf(parsed, 'query').filter((query) => typeof query === 'string')
+    const texts = valuesOf(parsed, 'query')
+      .filter((query) => typeof query === 'string')
+      .map((query) => query.replace(/^\w+ := /, ''))
     const queries = [...texts, ...types.map((name) => `null::${name}`)] as string[]
     expect(queries.length, signature).toBeGreaterThan(0)
     for (const query of queries) {
-      const tree = await parse(/^(insert|select)\b/i.test(query.trim()) ? query : `select ${query}`)
+      const isWhole = /^(insert|select|set|reset|execute|unlisten|discard|deallocate)\b/i.test(query.trim())
+      const tree = await parse(isWhole ? query : `select ${query}`)
       expect(unqualified(tree), `${signature}: ${query}`).toEqual([])
     }
   }

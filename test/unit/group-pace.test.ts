@@ -26,3 +26,12 @@ test('knows nothing of another topic, and of no topic as of any', () => {
   expect(pace.room(null)).toBe(5)
   expect(pace.room('a')).toBe(12)
 })
+
+test('remembers topics whose tasks say something, but not without end', () => {
+  const pace = new GroupPace()
+  expect(pace.isHeard('a')).toBe(false)
+  pace.hear('a')
+  expect([pace.isHeard('a'), pace.isHeard(null)]).toEqual([true, false])
+  for (let n = 0; n < 100; n++) pace.hear(`topic ${n}`)
+  expect([pace.isHeard('a'), pace.isHeard('topic 99')]).toEqual([false, true])
+})

@@ -33,8 +33,9 @@ function asText(value: unknown): string | null {
   return Array.isArray(value) ? `{${value.map(asElement).join(',')}}` : String(value)
 }
 
-/** An array's quoting is that of JSON's strings: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
-const asElement = (value: unknown): string => (value === null ? 'NULL' : JSON.stringify(String(value)))
+/** https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
+const asElement = (value: unknown): string =>
+  value === null ? 'NULL' : `"${String(value).replace(/["\\]/g, '\\$&')}"`
 
 /**
  * Statements by the extended protocol with one Sync behind them all: the server answers in one go, and skips what is

@@ -21,6 +21,18 @@ const TRIAL: Step[] = ['savepoint c', 'set constraints all immediate', 'rollback
 /** An error behind no more answers than these is of the task itself or of its constraints. */
 const OF_THE_TASK = 2
 const PASS: Step[] = ['savepoint m', 'select background_queue.pass()'].map((text) => ({ text }))
+const RUN_EACH = 'select * from background_queue.run_each($1, $2)'
+/** The command tags of those that run_each() may run, which tells none: those whose tag is surely that of their first word. */
+const TAGS: Record<string, string> = {
+  insert: 'INSERT',
+  update: 'UPDATE',
+  delete: 'DELETE',
+  select: 'SELECT',
+  values: 'SELECT',
+}
+const FIRST_WORD = /^\s*(insert|update|delete|select|values)\b/i
+/** No task of several chooses how all are committed. */
+const COMMIT_AS_USUAL: Step = { text: 'set local synchronous_commit to default' }
 const RELEASE: Step = { text: 'release m' }
 const CLOCK: Step = { text: 'select extract(epoch from pg_catalog.clock_timestamp())' }
 
@@ -68,7 +80,10 @@ export async function runGroup(
   const [result, followers, hasDeferrable] = await lead(session, claim, successor, room)
   const durationMs = performance.now() - startedAt
   await session.notices.settle()
-  const run = await follow(session, followers, hasDeferrable)
+  const isCall = !successor.pace.isHeard(claim.topic) && followers.every(({ sql }) => FIRST_WORD.test(sql))
+  const run = isCall
+    ? await followInOneCall(session, followers, hasDeferrable, () => successor.pace.hear(claim.topic))
+    : await follow(session, followers, hasDeferrable)
   const next = await finish(session, claim, result, run, successor)
   successor.pace.note(claim.topic, (performance.now() - startedAt) / (1 + run.done.length))
   return { ...result, durationMs, followed: tell(run), ...(next ? { next: toNextClaim(next) } : {}) }
@@ -145,6 +160,37 @@ async function follow(session: WorkerSession, followers: Follower[], hasDeferrab
   return { done, isCutOff }
 }
 
+/** As few messages as can be; what a task says then is nobody's, so it is taken back, and goes the other way. */
+async function followInOneCall(
+  session: WorkerSession,
+  followers: Follower[],
+  hasDeferrable: boolean,
+  onHeard: () => void,
+): Promise<Run> {
+  if (followers.length === 0) return { done: [], isCutOff: false }
+  const texts = followers.map(({ sql }) => sql)
+  const call = { text: RUN_EACH, values: [texts, hasDeferrable] }
+  const query = session.start([{ text: 'savepoint m' }, call, RELEASE])
+  const { notices } = followers[0]!
+  try {
+    await session.listening(query.done, () => notices)
+  } catch (error) {
+    if (session.database.lost) throw error
+    return { done: [], isCutOff: true }
+  }
+  if (notices.mark > 0) {
+    onHeard()
+    throw new AgainError()
+  }
+  const [rows, instants] = query.results[1]!.rows[0]!.map(toNumbers)
+  const done = rows!.map((count, n) => {
+    const follower = followers[n]!
+    const tag = TAGS[FIRST_WORD.exec(follower.sql)![1]!.toLowerCase()]!
+    return { follower, startedAt: instants![n]!, endedAt: instants![n + 1]!, result: { tag, rows: count } }
+  })
+  return { done, isCutOff: false }
+}
+
 async function finish(
   session: WorkerSession,
   { id, token }: Claim,
@@ -163,7 +209,7 @@ async function finish(
     secret,
     isNear(),
   ]
-  const before = isCutOff ? [{ text: 'rollback to m' }, ...CHECK] : CHECK
+  const before = [...(isCutOff ? [{ text: 'rollback to m' }] : []), COMMIT_AS_USUAL, ...CHECK]
   try {
     return await session.commitLastWith(FINISH, values, before)
   } catch (error) {
@@ -179,6 +225,10 @@ function tell({ done }: Run): Followed[] {
     return { task, ending: { state: 'finished', durationMs, ...result }, ...notices.end() }
   })
 }
+
+/** An array of numbers as text. */
+const toNumbers = (text: string | null): number[] =>
+  text === null || text === '{}' ? [] : text.slice(1, -1).split(',').map(Number)
 
 const toNumber = (text: string | null | undefined): number | null => (text == null ? null : Number(text))
 
