@@ -89,15 +89,13 @@ export class WorkerSession {
    * Any failure: leave the session.
    */
   async cleanAnd<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
-    const isDirty = this.isDirty
-    if (!isDirty && !this.isOpen) return this.own(text, values)
+    const { isDirty, isOpen } = this
     this.isDirty = false
     this.isOpen = false
-    const [, row] = await this.database.together(() => [
-      isDirty ? this.clean() : this.database.query('commit'),
-      this.own<T>(text, values),
-      this.database.query('begin'),
-    ])
+    const [row] = await this.database.together(() => {
+      const before = isDirty ? [this.clean()] : isOpen ? [this.database.query('commit')] : []
+      return [this.own<T>(text, values), this.database.query('begin'), ...before]
+    })
     this.isOpen = true
     return row as T | undefined
   }
