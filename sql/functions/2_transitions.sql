@@ -376,7 +376,8 @@ end $$;
 -- own. Nothing is waited for but the task's own row: where a claim needs a lock, no task is given, and claim() finds it.
 -- Behind the first of p_ids, the running one, stand those that take() gave and that have run in its transaction; the
 -- n-th began at p_instants[n] and ended at p_instants[n + 1], in seconds of the epoch (null: now).
--- p_is_near: look just behind this task, not at all that waits; look_ms: what looking at all took.
+-- p_is_near: look just behind this task, not at all that waits; look_ms: what looking at all took. Without a task, wait_ms
+-- null: nothing waits at all, so claim() need not look.
 create or replace function background_queue.finish_and_claim(p_ids bigint[], p_token text, p_rows bigint[], p_tags text[],
   p_instants double precision[], p_worker_id bigint, p_secret text, p_is_near boolean,
   out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
@@ -428,6 +429,8 @@ begin
     perform background_queue.cool((select t.topic from :"schema".pg_background_tasks t where t.id = p_ids[1]));
   end if;
   if task_id is null then
+    wait_ms := case when current_setting('transaction_isolation') <> 'read committed'
+      or exists (select from :"schema".pg_background_tasks t where t.state in ('pending', 'retrying')) then 0 end;
     return;
   end if;
   if v_place.has_lanes then

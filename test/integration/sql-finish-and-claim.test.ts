@@ -229,3 +229,20 @@ test('serves the waiting tasks of all roles for a worker that becomes them', asy
   const next = await worker.finishAndClaim(await worker.take(), false)
   expect(next).toMatchObject({ sql_statement: 'alice', role: ALICE })
 })
+
+test('says that nothing waits only where that is so, for whatever reason it waits', async () => {
+  const left = async (isNear: boolean) => {
+    const worker = await startWorker(db)
+    const id = await enqueue(db.owner, 'select 1', null, { priority: -1 })
+    const claim = await worker.take()
+    expect(claim.task_id).toBe(id)
+    return (await worker.finishAndClaim(claim, isNear)).wait_ms
+  }
+  expect([await left(true), await left(false)]).toEqual([null, null])
+  await enqueue(db.owner, 'select 1', null, { run_at: 'tomorrow' })
+  expect([await left(true), await left(false)]).toEqual([0, 0])
+  await db.owner.query('truncate pg_background_tasks')
+  await setParameter(db.owner, '/a', 'paused', 'true')
+  await enqueue(db.owner, 'select 1', 'a')
+  expect([await left(true), await left(false)]).toEqual([0, 0])
+})

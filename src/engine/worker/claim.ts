@@ -56,13 +56,15 @@ export function toClaim(row: ClaimRow): Claim | undefined {
 export interface NextClaim {
   claim: Claim | undefined
   lookMs: number | null
+  /** nothing waits at all */
+  isEmpty?: boolean
 }
 
 export function toNextClaim(fields: (string | null)[]): NextClaim {
   const [id, token, sql, topic, mode, isolation, role, timeout, done, attempt, waited, most, look] = fields
   const toNumber = (text: string | null | undefined): number | null => (text == null ? null : Number(text))
   const lookMs = toNumber(look)
-  if (id == null) return { claim: undefined, lookMs }
+  if (id == null) return { claim: undefined, lookMs, isEmpty: waited == null }
   return {
     claim: {
       id: BigInt(id),

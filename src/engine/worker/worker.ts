@@ -54,6 +54,8 @@ export class Worker {
   /** the topic of the task in whose commit the one in hand was claimed; undefined: it was not */
   private topicBefore: string | null | undefined
   private lookAgainAt = 0
+  /** nothing waited when the last task ended */
+  private isEmpty = false
   private readonly successor: Successor
 
   constructor(session: WorkerSession, target: ConnectionTarget, options: WorkerOptions) {
@@ -94,6 +96,12 @@ export class Worker {
       if (!this.isOrphan) return claim
       await persist(this.session, RELEASE, [claim.id, claim.token, ORPHANED])
       return undefined
+    }
+    if (this.isEmpty) {
+      this.isEmpty = false
+      await this.session.makeClean()
+      await this.session.close()
+      return this.sleep(null)
     }
     const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
     this.noteLook(row!.look_ms)
@@ -151,10 +159,10 @@ export class Worker {
     }
   }
 
-  private async sleep(waitMs: number | null): Promise<void> {
+  private async sleep(waitMs: number | null): Promise<undefined> {
     if (this.isWakePending || this.isStopping) {
       this.isWakePending = false
-      return
+      return undefined
     }
     this.report({ type: 'idle', waitMs })
     await new Promise<void>((resolve) => {
@@ -162,14 +170,20 @@ export class Worker {
     })
     this.wakeUp = undefined
     this.isWakePending = false
+    return undefined
   }
 
   private async runTask(claim: Claim): Promise<void> {
     const task = describe(claim)
-    this.report({ type: 'claimed', task, isNext: task.topic === this.topicBefore })
+    const isNext = task.topic === this.topicBefore
     this.session.notices.begin(task)
     const startedAt = performance.now()
-    const { followed, ...ending } = await this.attempt(claim)
+    const running = this.attempt(claim)
+    // its SQL is on its way before others hear of it
+    const told = new Promise<void>((resolve) => {
+      setImmediate(() => resolve(this.report({ type: 'claimed', task, isNext })))
+    })
+    const [{ followed, ...ending }] = await Promise.all([running, told])
     const durationMs = performance.now() - startedAt
     if (!followed) this.successor.pace.note(claim.topic, durationMs)
     this.ended = [
@@ -192,8 +206,9 @@ export class Worker {
     }
   }
 
-  private follow({ claim, lookMs }: NextClaim, topic: string | null): void {
+  private follow({ claim, lookMs, isEmpty = false }: NextClaim, topic: string | null): void {
     this.claimed = claim
+    this.isEmpty = isEmpty
     this.topicBefore = topic
     if (lookMs !== null) this.noteLook(lookMs)
   }
