@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest'
 import { GroupPace } from '../../src/engine/worker/group-pace.js'
 
-test('lets follow as many as are likely to be over in 25 ms, few while nothing is known', () => {
+test('lets follow as many as are likely to be over in 40 ms, few while nothing is known', () => {
   const pace = new GroupPace()
-  expect(pace.room('a')).toBe(12)
+  expect(pace.room('a')).toBe(20)
   pace.note('a', 0.5)
-  expect(pace.room('a')).toBe(50)
+  expect(pace.room('a')).toBe(80)
   pace.note('a', 26)
-  expect(pace.room('a')).toBe(3)
+  expect(pace.room('a')).toBe(4)
 })
 
 test('has none follow where tasks take long, and comes back when they are short again', () => {
@@ -21,10 +21,10 @@ test('has none follow where tasks take long, and comes back when they are short 
 test('knows nothing of another topic, and of no topic as of any', () => {
   const pace = new GroupPace()
   pace.note('a', 1000)
-  expect(pace.room(null)).toBe(12)
+  expect(pace.room(null)).toBe(20)
   pace.note(null, 5)
-  expect(pace.room(null)).toBe(5)
-  expect(pace.room('a')).toBe(12)
+  expect(pace.room(null)).toBe(8)
+  expect(pace.room('a')).toBe(20)
 })
 
 test('remembers topics whose tasks say something, but not without end', () => {

@@ -1,5 +1,5 @@
-/** A group's transaction is to be over in half of the time that it may take, where tasks go on as they did. */
-const AIM_MS = 25
+/** A group's transaction is to be over in four fifths of the time that it may take, where tasks go on as they did. */
+const AIM_MS = 40
 /** Before anything is known of a topic's tasks. */
 const FIRST_MS = 2
 const WEIGHT_OF_NEW = 0.3
