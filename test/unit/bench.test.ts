@@ -106,6 +106,7 @@ describe('the flags of the benchmark', () => {
     [['--scale', '-1'], '--scale'],
     [['--slots', 'four'], '--slots to be an integer'],
     [['--group', '1'], '--group to be an integer of at least 2'],
+    [['--rate', '0'], '--rate to be an integer of at least 1'],
     [['--speed'], '--speed'],
   ])('are refused: %j', (args, message) => {
     expect(() => readBenchOptions(args, SCENARIOS)).toThrow(message)

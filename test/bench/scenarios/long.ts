@@ -8,7 +8,6 @@ import { until } from '../speed/until.js'
 import type { Bench, Scenario } from './scenario.js'
 
 const SECONDS = 1800
-const RATE = 500
 const STEP_MS = 20
 const LOOKS = 90
 /** A twentieth of the run, so that from then on as many tasks are pruned as are closed. */
@@ -17,9 +16,10 @@ const KEPT_SHARE = 20
 export const long: Scenario = {
   name: 'long',
   about:
-    '30 minutes of 500 tasks a second with pruning on: nothing may grow from the second third to the last',
+    '30 minutes of 500 tasks a second (--rate) with pruning on: nothing may grow from the second third to the last',
   isLong: true,
   async run(bench) {
+    const { rate } = bench.options
     const seconds = bench.scaled(SECONDS, 6)
     const database = await bench.server.createDatabase()
     const queue = new PgbqQueue({ retention_in_days: (seconds / KEPT_SHARE / 86_400).toFixed(9) })
@@ -34,12 +34,12 @@ export const long: Scenario = {
       await queue.start(bench.options.slots)
       const looks: Look[] = []
       const [asked] = await Promise.all([
-        write(writer, seconds),
+        write(writer, seconds, rate),
         lookAgain(bench, database, queue, seconds, looks),
       ])
       await until('The unfinished tasks', 0, () => queue.unfinished())
       await checkEffects(database.session, asked)
-      judge(bench, `${seconds} s of ${RATE} tasks/s`, looks)
+      judge(bench, `${seconds} s of ${rate} tasks/s`, looks)
     } finally {
       await queue.stop()
       await writer.close()
@@ -49,11 +49,11 @@ export const long: Scenario = {
 }
 
 /** Enqueues at a steady pace; what a slow moment left undone is caught up. Resolves with how many. */
-async function write(session: Database, seconds: number): Promise<number> {
+async function write(session: Database, seconds: number, rate: number): Promise<number> {
   const startedAt = performance.now()
   let asked = 0
   for (let elapsed = 0; elapsed < seconds; elapsed = (performance.now() - startedAt) / 1000) {
-    const due = Math.floor(Math.min(elapsed, seconds) * RATE)
+    const due = Math.floor(Math.min(elapsed, seconds) * rate)
     if (due > asked) await enqueue(session, asked + 1, due)
     asked = Math.max(asked, due)
     await sleep(STEP_MS)

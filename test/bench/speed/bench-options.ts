@@ -12,6 +12,8 @@ export interface BenchOptions {
   slots: number
   /** the size of grouped commits, measured beside single ones */
   group: number
+  /** tasks a second of the long run */
+  rate: number
   withPeers: boolean
   anySettings: boolean
   json: boolean
@@ -35,6 +37,7 @@ smaller than by --only; the others are installed with npm when needed.
   --scale N            times the number of tasks, rows and seconds (default: 1)
   --slots N            workers that run one task each (default: 4)
   --group N            the max_tasks_per_commit of grouped commits (default: 50)
+  --rate N             tasks a second of the long run (default: 500), for a machine that cannot keep up with it
   --no-peers           without the other queues
   --database-url URL   a server where databases may be made (default: an embedded PostgreSQL of its own)
   --any-settings       measure even where fsync or synchronous_commit is off; such figures mean nothing
@@ -59,6 +62,7 @@ export function readBenchOptions(args: string[], scenarios: KnownScenario[]): Be
     scale: parseScale(values.scale),
     slots: count(values.slots, '--slots', 1),
     group: count(values.group, '--group', 2),
+    rate: count(values.rate, '--rate', 1),
     withPeers: !values['no-peers'],
     anySettings: values['any-settings'],
     json: values.json,
@@ -76,6 +80,7 @@ function parse(args: string[]) {
         scale: { type: 'string', default: '1' },
         slots: { type: 'string', default: '4' },
         group: { type: 'string', default: '50' },
+        rate: { type: 'string', default: '500' },
         'no-peers': { type: 'boolean', default: false },
         'any-settings': { type: 'boolean', default: false },
         'database-url': { type: 'string' },
