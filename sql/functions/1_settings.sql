@@ -193,7 +193,8 @@ end $$;
 
 -- Move up to p_limit waiting tasks into the lane where they now belong; returns how many moved. To look for them is to
 -- read all that wait, so nothing is looked at where none was found since the lanes last changed. One that is missed then,
--- of a transaction that still saw the old lanes or locked by somebody, is moved when it is claimed.
+-- of a transaction that still saw the old lanes or locked by somebody, is moved when it is to be claimed from '', and is
+-- claimed from a lane that limits nothing any more.
 create or replace function background_queue.relane(p_limit integer) returns integer language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare

@@ -92,12 +92,13 @@ export class WorkerSession {
     const { isDirty, isOpen } = this
     this.isDirty = false
     this.isOpen = false
-    const [row] = await this.database.together(() => {
-      const before = isDirty ? [this.clean()] : isOpen ? [this.database.query('commit')] : []
-      return [this.own<T>(text, values), this.database.query('begin'), ...before]
-    })
+    const results = await this.database.together(() => [
+      ...(isDirty ? [this.clean()] : isOpen ? [this.database.query('commit')] : []),
+      this.own<T>(text, values),
+      this.database.query('begin'),
+    ])
     this.isOpen = true
-    return row as T | undefined
+    return results.at(-2) as T | undefined
   }
 
   /** Takes back a BEGIN that was sent too early. */

@@ -101,7 +101,8 @@ export class Worker {
       this.isEmpty = false
       await this.session.makeClean()
       await this.session.close()
-      return this.sleep(null)
+      await this.sleep(null)
+      return undefined
     }
     const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
     this.noteLook(row!.look_ms)
@@ -159,10 +160,10 @@ export class Worker {
     }
   }
 
-  private async sleep(waitMs: number | null): Promise<undefined> {
+  private async sleep(waitMs: number | null): Promise<void> {
     if (this.isWakePending || this.isStopping) {
       this.isWakePending = false
-      return undefined
+      return
     }
     this.report({ type: 'idle', waitMs })
     await new Promise<void>((resolve) => {
@@ -170,7 +171,6 @@ export class Worker {
     })
     this.wakeUp = undefined
     this.isWakePending = false
-    return undefined
   }
 
   private async runTask(claim: Claim): Promise<void> {
