@@ -377,7 +377,8 @@ end $$;
 -- Behind the first of p_ids, the running one, stand those that take() gave and that have run in its transaction; the
 -- n-th began at p_instants[n] and ended at p_instants[n + 1], in seconds of the epoch (null: now).
 -- p_is_near: look just behind this task, not at all that waits; look_ms: what looking at all took. Without a task, wait_ms
--- null: nothing waits at all, so claim() need not look.
+-- null: nothing waits at all, so claim() need not look; -1: nothing was finished, for the transaction is READ ONLY and has
+-- written nothing, so its end may be recorded behind it.
 create or replace function background_queue.finish_and_claim(p_ids bigint[], p_token text, p_rows bigint[], p_tags text[],
   p_instants double precision[], p_worker_id bigint, p_secret text, p_is_near boolean,
   out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
@@ -391,6 +392,10 @@ declare
   v_settings background_queue.lanes;
   v_changed integer;
 begin
+  if current_setting('transaction_read_only') = 'on' and pg_current_xact_id_if_assigned() is null then
+    wait_ms := -1;
+    return;
+  end if;
   look_ms := v_place.look_ms;
   if v_place.lane is not null then
     select t.id, t.enqueued_by = pg_get_userbyid(t.enqueued_by_oid)

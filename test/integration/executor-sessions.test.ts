@@ -168,7 +168,7 @@ test('commits a statement of ours also where the BEGIN of the next task was sent
   const { session } = executor
   await session.begin(null)
   await session.runLast('select 1')
-  await session.commitLastWith('select 1', [])
+  await session.finish([[], '', [], [], null, null, null, null])
   expect(session.isInTransaction).toBe(true)
   await session.own(`insert into public.seen values ('kept')`, [])
   expect(session.isInTransaction).toBe(false)

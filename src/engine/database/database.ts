@@ -5,7 +5,9 @@ import pg from 'pg'
 import type { QueueError } from '../errors.js'
 import { makeClient } from './client.js'
 import { translateError } from './errors.js'
+import { type Answer, exchange, type Sending } from './exchange.js'
 import { throughHosts } from './hosts.js'
+import { Inbox } from './inbox.js'
 import { isoInstant } from './instant.js'
 import { type Step, type StepResult, startPipeline } from './pipeline.js'
 import { type ScriptResult, submitScript } from './statement.js'
@@ -53,6 +55,7 @@ export class Database {
   lost: Error | undefined
   /** SQLSTATE of the last error that was not followed by an answer: of a session that the server ends, why it does. */
   lastWord: string | undefined
+  private inbox: Inbox | undefined
 
   private constructor(client: pg.Client, target: ConnectionTarget, applicationName: string) {
     this.client = client
@@ -127,7 +130,7 @@ export class Database {
     try {
       return (await this.client.query<T>({ text, values })).rows
     } catch (error) {
-      throw translateError(error, describeTarget(this.target))
+      throw this.translated(error)
     }
   }
 
@@ -136,7 +139,7 @@ export class Database {
     try {
       return await submitScript(this.client, text)
     } catch (error) {
-      throw translateError(error, describeTarget(this.target))
+      throw this.translated(error)
     }
   }
 
@@ -157,8 +160,24 @@ export class Database {
     try {
       return await startPipeline(this.client, steps).done
     } catch (error) {
-      throw translateError(error, describeTarget(this.target))
+      throw this.translated(error)
     }
+  }
+
+  /** Of what the server sends, only what is of use reaches `pg`, and there may be exchanges besides. */
+  watchInbox(): void {
+    this.inbox = Inbox.of(this.client)
+  }
+
+  /** Messages of ours, while nothing else is under way. Errors are as they come, those of the server in the answers. */
+  exchange(sending: Sending): Promise<Answer[]> {
+    return exchange(this.client, this.inbox!, sending, ({ code }) => {
+      this.lastWord = code
+    })
+  }
+
+  translated(error: unknown): Error {
+    return translateError(error, describeTarget(this.target))
   }
 
   async one<T extends Row = Row>(text: string, values: unknown[] = []): Promise<T> {

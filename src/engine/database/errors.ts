@@ -28,6 +28,7 @@ interface ServerError extends Error {
   code?: string
   hint?: string
   schema?: string
+  routine?: string
 }
 
 /** Turns what `pg` throws into a QueueError where we know the way out; other errors come back as they are. */
@@ -126,9 +127,11 @@ function poolerRefusal(cause: ServerError, target: string): QueueError | undefin
 }
 
 function rightsError(error: ServerError, target: string): QueueError | undefined {
-  const { code = '', message } = error
+  const { code = '', message, routine } = error
   const isOurs = /background_queue|pg_background|\b(lanes|workers|supervisors|settings)\b/.test(message)
-  if (['42P01', '42883', '3F000'].includes(code) && isOurs) return notInstalled(target)
+  // by its OID, a function that an install has made anew is not found
+  const isGone = isOurs || routine === 'fetch_fp_info'
+  if (['42P01', '42883', '3F000'].includes(code) && isGone) return notInstalled(target)
   if (code === '42501' && (isOurs || /^permission denied for function /.test(message))) {
     return new QueueError('NOT_ALLOWED', `The role has no right to do that in ${target}: ${message}`, {
       cause: error,

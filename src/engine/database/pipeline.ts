@@ -2,6 +2,7 @@ import './navigator.js'
 import type { EventEmitter } from 'node:events'
 import type { Writable } from 'node:stream'
 import pg from 'pg'
+import { asText } from './messages.js'
 
 /** One statement of a pipeline; values are sent as text. */
 export interface Step {
@@ -27,15 +28,6 @@ interface Wire extends EventEmitter {
 
 /** `pg` takes no other class in pipeline mode; of it, nothing but what a query has to answer is used. */
 const Query = pg.Query as unknown as new (config: object) => object
-
-function asText(value: unknown): string | null {
-  if (value === null) return null
-  return Array.isArray(value) ? `{${value.map(asElement).join(',')}}` : String(value)
-}
-
-/** https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */
-const asElement = (value: unknown): string =>
-  value === null ? 'NULL' : `"${String(value).replace(/["\\]/g, '\\$&')}"`
 
 /**
  * Statements by the extended protocol with one Sync behind them all: the server answers in one go, and skips what is

@@ -4,13 +4,11 @@ import { repeat, settle } from './committing.js'
 import { roomBehind, runGroup } from './group.js'
 import type { GroupPace } from './group-pace.js'
 import type { Followed } from './ipc.js'
-import { FINISH, mustRunOutside, OutsideOnlyError, runOutside } from './outside.js'
+import { mustRunOutside, OutsideOnlyError, runOutside } from './outside.js'
 import { ours } from './own-statement.js'
 import { looksLikeSeveral, parseStatements, runsOutsideTransaction, type Statement } from './parser.js'
 import type { WorkerSession } from './session.js'
 import { located, refuseTransactionControl, transactionControl } from './task-error.js'
-
-const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, null, $5, $6, $7)'
 
 /** Tags of commands that end or open a transaction; each names what the task's text itself was. */
 const TRANSACTION_TAGS = new Set([
@@ -115,14 +113,9 @@ async function finish(
   successor: Successor | undefined,
 ): Promise<Pick<Execution, 'next'>> {
   const isNear = successor?.isNear() ?? null
-  if (!successor || isNear === null) {
-    await settle(session.commitLastWith(FINISH, [id, token, rows, tag]))
-    return {}
-  }
-  const { workerId, secret } = successor
-  const values = [[id], token, [rows], [tag], workerId, secret, isNear]
-  const next = await settle(session.commitLastWith(FINISH_AND_CLAIM, values))
-  return next ? { next: toNextClaim(next) } : {}
+  const { workerId = null, secret = null } = successor ?? {}
+  const next = await settle(session.finish([[id], token, [rows], [tag], null, workerId, secret, isNear]))
+  return { next: toNextClaim(next) }
 }
 
 async function runEach(

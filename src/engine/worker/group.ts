@@ -7,15 +7,14 @@ import type { GroupPace } from './group-pace.js'
 import type { Followed } from './ipc.js'
 import { looksLikeSeveral, mayControlTransaction, parseStatements } from './parser.js'
 import type { WorkerSession } from './session.js'
-import { AS_OURSELVES, CHECK } from './session-sql.js'
+import { AS_OURSELVES, CHECK_SCRIPT } from './session-sql.js'
 
 const TAKE = 'select * from background_queue.take($1, $2, $3, $4, $5)'
-const FINISH = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7, $8)'
 
 /** An error behind no more answers than these is of the task itself or of its constraints. */
 const OF_THE_TASK = 2
 /** No task of several chooses how all are committed. */
-const COMMIT_AS_USUAL = { text: 'set local synchronous_commit to default' }
+const COMMIT_AS_USUAL = 'set local synchronous_commit to default'
 
 /** Whether a text is one statement that neither reads from the connection nor ends the transaction. */
 async function isPlain(sql: string): Promise<boolean> {
@@ -50,7 +49,7 @@ export async function runGroup(
   const run = await follow(session, followers, hasDeferrable, successor.pace)
   const next = await finish(session, claim, result, run, successor)
   successor.pace.note(claim.topic, (performance.now() - startedAt) / (1 + run.done.length))
-  return { ...result, durationMs, followed: tell(run), ...(next ? { next: toNextClaim(next) } : {}) }
+  return { ...result, durationMs, followed: tell(run), next: toNextClaim(next) }
 }
 
 /** The first task, and behind it the rows of those that may follow. */
@@ -73,7 +72,6 @@ async function lead(
     if (query.results.length <= OF_THE_TASK && !isSeveralCommands(error as ServerError)) throw error
     throw new AgainError('', { cause: error })
   }
-  session.noteChecks(query.results)
   const result = toResult(query.results[0]!)
   refuseControl(session, result)
   const rows = query.results.at(-1)!.rows
@@ -96,7 +94,7 @@ async function finish(
   first: StatementResult,
   { done, isCutOff }: Run,
   { workerId, secret, isNear }: Successor,
-): Promise<(string | null)[] | undefined> {
+): Promise<(string | null)[]> {
   const results = [first, ...done.map(({ result }) => result)]
   const values = [
     [id, ...done.map(({ follower }) => follower.task.id)],
@@ -108,9 +106,9 @@ async function finish(
     secret,
     isNear(),
   ]
-  const before = [...(isCutOff ? [{ text: 'rollback to m' }] : []), COMMIT_AS_USUAL, ...CHECK]
+  const before = `${isCutOff ? 'rollback to m; ' : ''}${COMMIT_AS_USUAL}; ${CHECK_SCRIPT}`
   try {
-    return await session.commitLastWith(FINISH, values, before)
+    return await session.finish(values, before)
   } catch (error) {
     const { code } = error as { code?: string }
     if (session.database.lost || code === 'CLAIM_LOST' || code === 'END_REQUESTED') throw error

@@ -6,6 +6,8 @@ export interface Defaults extends Row {
   pid: number
   user: string
   isPlain: boolean
+  /** of finish_and_claim(), where the queue is installed */
+  finishOid: number | null
 }
 
 export const readDefaults = (database: Database): Promise<Defaults> =>
@@ -14,7 +16,9 @@ export const readDefaults = (database: Database): Promise<Defaults> =>
     `select pg_backend_pid() as pid, session_user::text as user,
       current_setting('default_transaction_isolation') = 'read committed'
       and current_setting('default_transaction_read_only') = 'off' and current_setting('statement_timeout') = '0'
-      and current_setting('lock_timeout') = '0' and current_user = session_user as "isPlain"`,
+      and current_setting('lock_timeout') = '0' and current_user = session_user as "isPlain",
+      (select p.oid from pg_proc p where p.proname = 'finish_and_claim'
+        and p.pronamespace = (select n.oid from pg_namespace n where n.nspname = 'background_queue')) as "finishOid"`,
   )
 
 /** What others need to see this session's end; instants as every DateStyle and time zone reads them. */

@@ -1,3 +1,4 @@
+import { functionCall } from '../database/messages.js'
 import type { Step } from '../database/pipeline.js'
 
 /**
@@ -7,31 +8,40 @@ import type { Step } from '../database/pipeline.js'
  * DEALLOCATE ALL takes only the task's.
  */
 export const CLEAN = `set session authorization default; reset role; close all; unlisten *;
-  select pg_catalog.pg_advisory_unlock_all(); discard temp; discard sequences; deallocate all;
-  select pg_catalog.setseed`
+  discard temp; discard sequences; deallocate all`
+
+/** And two functions, by their OIDs, which every server has: parsed and planned, they would cost five times as much. */
+export const UNLOCK_ALL = functionCall(2892, [])
+export const reseed = (): Buffer => functionCall(1599, [Math.random()])
+export const UNLOCK_AND_RESEED = 'select pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed'
 
 /** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
 const OURSELVES = [
-  `select pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '0', true),
-    pg_catalog.set_config('client_encoding', 'UTF8', true),
-    pg_catalog.set_config('log_parameter_max_length_on_error', '0', true),
-    pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true),
-    pg_catalog.current_setting('transaction_read_only')`,
+  'set local statement_timeout = 0',
+  'set local lock_timeout = 0',
+  'set local client_encoding = UTF8',
+  'set local log_parameter_max_length_on_error = 0',
+  'set local idle_in_transaction_session_timeout = 60000',
   'set local session authorization default',
   'set local role none',
 ]
 export const AS_OURSELVES: Step[] = OURSELVES.map((text) => ({ text }))
 export const AS_OURSELVES_SCRIPT = OURSELVES.join('; ')
-export const READ_ONLY_FIELD = 5
 
 /**
  * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; and then all
- * that our finish needs, with whether it can be written at all.
+ * that our finish needs.
  */
-export const CHECK: Step[] = [{ text: 'set constraints all immediate' }, ...AS_OURSELVES]
+export const CHECK_SCRIPT = `set constraints all immediate; ${AS_OURSELVES_SCRIPT}`
 
 /** A statement_timeout of the task could hit the cleaning behind the commit. */
-export const COMMIT: Step[] = [{ text: 'set statement_timeout = 0' }, { text: 'commit' }]
+export const COMMIT_SCRIPT = 'set statement_timeout = 0; commit'
+/** The tags with which that is answered. */
+export const COMMITTED = ['SET', 'COMMIT']
+
+/** Behind the last statement of a task that has only read, nothing is lost or done twice if our record stands apart. */
+export const HAS_ONLY_READ = `select pg_catalog.current_setting('transaction_read_only') = 'on'
+  and pg_catalog.pg_current_xact_id_if_assigned() is null as has_only_read`
 
 /** Guards of a worker's session, each what RESET ALL comes back to. */
 export const SETTINGS: Record<string, string> = {

@@ -1,22 +1,35 @@
 import { Database, type Row } from '../database/database.js'
-import { dropLargeRows } from '../database/large-rows.js'
-import { type PipelineQuery, type Step, type StepResult, startPipeline } from '../database/pipeline.js'
+import { notInstalled } from '../database/errors.js'
+import { functionCall, readRow, SYNC, script, statement } from '../database/messages.js'
+import { type PipelineQuery, type Step, startPipeline } from '../database/pipeline.js'
 import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import { executeText, readTag, type StatementResult, submitStatement } from '../database/statement.js'
-import type { ConnectionTarget } from '../database/target.js'
+import { type ConnectionTarget, describeTarget } from '../database/target.js'
 import type { Backend } from './ipc.js'
 import { Notices } from './notices.js'
-import { readBackend, readDefaults } from './session-identity.js'
+import { type Defaults, readBackend, readDefaults } from './session-identity.js'
 import {
   AS_OURSELVES,
   AS_OURSELVES_SCRIPT,
-  CHECK,
+  CHECK_SCRIPT,
   CLEAN,
-  COMMIT,
-  READ_ONLY_FIELD,
+  COMMIT_SCRIPT,
+  COMMITTED,
+  HAS_ONLY_READ,
+  reseed,
   SETTINGS,
   SETTINGS_14,
+  UNLOCK_ALL,
+  UNLOCK_AND_RESEED,
 } from './session-sql.js'
+
+const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7, $8)'
+/** The column of its row, and in it: a READ ONLY transaction that has written nothing was not finished */
+const WAIT_MS = 10
+const NOT_FINISHED = '-1'
+
+const CHECK = script(CHECK_SCRIPT)
+const NEXT = script('commit; begin')
 
 /** A worker's one session: tasks' statements, and ours beside them. */
 export class WorkerSession {
@@ -28,17 +41,19 @@ export class WorkerSession {
   private readonly hasOwnDefaults: boolean
   private readonly user: string
   private isDirty = false
-  private isReadOnly = false
   /** A transaction is open in which nothing has run. */
   private isOpen = false
   /** What RESET ALL would lose, where a pooler took no settings: SQL that sets them again. */
   private readonly guards: string
+  /** null: there is no queue */
+  private readonly finishOid: number | null
 
-  private constructor(database: Database, guards: string, user: string, hasOwnDefaults: boolean) {
+  private constructor(database: Database, guards: string, { user, isPlain, finishOid }: Defaults) {
     this.database = database
     this.guards = guards
     this.user = user
-    this.hasOwnDefaults = hasOwnDefaults
+    this.hasOwnDefaults = !isPlain
+    this.finishOid = finishOid
     database.client.on('notice', (notice) => {
       this.speaker?.().add(notice)
     })
@@ -59,10 +74,10 @@ export class WorkerSession {
     // of our own role, the supervisor has seen to it
     if (target.isOtherRole) await refuseTransactionPooler(database)
     const guards = await putInForce(database, { ...SETTINGS, ...SETTINGS_14 })
-    dropLargeRows(database.client)
-    const { pid, user, isPlain } = await readDefaults(database)
-    if (isPooled({ pid, ...database.backendKey })) database.holdBackend()
-    return new WorkerSession(database, guards, user, !isPlain)
+    database.watchInbox()
+    const defaults = await readDefaults(database)
+    if (isPooled({ ...database.backendKey, pid: defaults.pid })) database.holdBackend()
+    return new WorkerSession(database, guards, defaults)
   }
 
   /** What others need to see this session's end; instants as every DateStyle and time zone reads them. */
@@ -115,11 +130,11 @@ export class WorkerSession {
 
   async clean(): Promise<void> {
     this.isDirty = false
-    await this.database.script(this.cleaning())
+    await this.database.script(`${this.cleaning}; ${UNLOCK_AND_RESEED}(${Math.random()})`)
   }
 
-  private cleaning(): string {
-    return `reset all; ${this.guards}${CLEAN}(${Math.random()})`
+  private get cleaning(): string {
+    return `reset all; ${this.guards}${CLEAN}`
   }
 
   /** Whether between two tasks of one transaction the session can be made as good as new: it becomes its login's. */
@@ -179,9 +194,12 @@ export class WorkerSession {
     // while COPY FROM STDIN waits for its data, the server takes any other message for a broken protocol
     if (/copy/i.test(text)) return this.runThenCheck(text)
     this.isDirty = true
-    const [result, ...checks] = await this.listening(this.start([{ text, isTask: true }, ...CHECK]).done)
-    this.noteChecks(checks)
-    return result!.tag === null ? { tag: null, rows: null } : readTag(result!.tag)
+    const messages = [statement(text), CHECK, SYNC]
+    const sending = { messages, answers: 2, answersIfFirstFails: 1 }
+    const [answer] = await this.listening(this.database.exchange(sending))
+    if (answer!.error) throw answer!.error
+    const [tag] = answer!.tags
+    return tag == null ? { tag: null, rows: null } : readTag(tag)
   }
 
   private async runThenCheck(text: string): Promise<StatementResult> {
@@ -197,70 +215,55 @@ export class WorkerSession {
   }
 
   private async check(): Promise<void> {
-    this.noteChecks(await this.start(CHECK).done)
-  }
-
-  noteChecks(checks: StepResult[]): void {
-    this.isReadOnly = checks.some(({ rows }) => rows[0]?.[READ_ONLY_FIELD] === 'on')
+    await this.database.script(CHECK_SCRIPT)
   }
 
   /** Ends the task's transaction, after its last statement, with one of ours; the commit answers for both. */
   async commitWith(text: string, values: unknown[]): Promise<void> {
-    if (this.isReadOnly && !(await this.hasWritten())) await this.commitBefore(text, values)
-    else committed(await this.database.pipeline([{ text, values }, { text: 'commit' }]))
+    const [only] = await this.database.query<{ has_only_read: boolean }>(HAS_ONLY_READ)
+    if (only!.has_only_read) {
+      await this.database.query('commit')
+      await this.apart(text, values)
+    } else {
+      const results = await this.database.pipeline([{ text, values }, { text: 'commit' }])
+      if (results.at(-1)!.tag !== 'COMMIT') throw rolledBack()
+    }
   }
 
   /**
-   * The same, and in one go with it the cleaning and a BEGIN for the next task; `isDirty` tells where those failed.
-   * `before`: what our statement needs. Returns its row as text.
+   * Ends it with finish_and_claim() of these values, and in one go with it the cleaning and a BEGIN for the next task;
+   * `isDirty` tells where those failed. `before`: statements of ours that come first. Returns the row as text.
    */
-  async commitLastWith(
-    text: string,
-    values: unknown[],
-    before: Step[] = [],
-  ): Promise<(string | null)[] | undefined> {
-    if (this.isReadOnly && !(await this.hasWritten())) return this.commitBefore(text, values)
-    let preparation: Promise<void> | undefined
-    try {
-      const [results] = await this.database.together(() => {
-        const ending = this.database.pipeline([...before, { text, values }, ...COMMIT])
-        preparation = this.prepare()
-        return [ending]
-      })
-      return committed((results as StepResult[]).slice(before.length)).rows[0]
-    } finally {
-      await preparation
-    }
+  async finish(values: unknown[], before?: string): Promise<(string | null)[]> {
+    if (this.finishOid === null) throw notInstalled(describeTarget(this.database.target))
+    const call = functionCall(this.finishOid, values)
+    const work = before === undefined ? [call] : [script(before), call]
+    const ending = script(`${COMMIT_SCRIPT}; begin; ${this.cleaning}`)
+    const messages = [...work, ending, UNLOCK_ALL, reseed(), NEXT]
+    const answers = await this.database.exchange({ messages, answers: messages.length }).catch((error) => {
+      throw this.database.translated(error)
+    })
+    const commit = answers[work.length]!
+    this.isOpen = answers.every(({ error }) => error === undefined)
+    this.isDirty = !this.isOpen
+    const isOver = commit.tags.length >= COMMITTED.length
+    const failed = answers.slice(0, isOver ? work.length : undefined).find(({ error }) => error)
+    if (failed) throw this.database.translated(failed.error)
+    if (commit.tags[1] !== COMMITTED[1]) throw rolledBack()
+    const row = readRow(answers[work.length - 1]!.value!)
+    return row[WAIT_MS] === NOT_FINISHED ? this.apart(FINISH_AND_CLAIM, values) : row
   }
 
-  private async prepare(): Promise<void> {
-    try {
-      this.isDirty = false
-      await this.database.script(`begin; ${this.cleaning()}; commit; begin`)
-      this.isOpen = true
-    } catch {
-      this.isDirty = true
-    }
-  }
-
-  /** A transaction that has written nothing: nothing is lost or done twice if it ends between the two. */
-  private async commitBefore(text: string, values: unknown[]): Promise<(string | null)[] | undefined> {
-    await this.database.query('commit')
+  /** In a transaction of its own, behind one that has only read. */
+  private async apart(text: string, values: unknown[]): Promise<(string | null)[]> {
+    await this.close()
     const steps = [
       { text: 'begin isolation level read committed read write' },
       ...AS_OURSELVES,
       { text, values },
       { text: 'commit' },
     ]
-    return (await this.database.pipeline(steps)).at(-2)!.rows[0]
-  }
-
-  /** A transaction may have written before it was made READ ONLY. */
-  private async hasWritten(): Promise<boolean> {
-    const row = await this.database.one<{ xid: string | null }>(
-      'select pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text as xid',
-    )
-    return row.xid !== null
+    return (await this.database.pipeline(steps)).at(-2)!.rows[0]!
   }
 
   async rollback(): Promise<void> {
@@ -275,8 +278,4 @@ export class WorkerSession {
   }
 }
 
-/** The result of the first step, where the last was a COMMIT in truth. */
-function committed(results: StepResult[]): StepResult {
-  if (results.at(-1)!.tag !== 'COMMIT') throw new Error('The server rolled the commit back')
-  return results[0]!
-}
+const rolledBack = (): Error => new Error('The server rolled the commit back')

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { RowFilter } from '../../src/engine/database/large-rows.js'
+import { Inbox } from '../../src/engine/database/inbox.js'
 
 function message(type: string, length: number): Buffer {
   const bytes = Buffer.alloc(length + 5, type)
@@ -22,7 +22,7 @@ const stream = Buffer.concat([
 
 function filtered(packetSize: number, isDiscarding: boolean): Buffer {
   const passed: Buffer[] = []
-  const filter = new RowFilter(
+  const filter = new Inbox(
     (bytes) => passed.push(bytes),
     () => isDiscarding,
   )
@@ -56,7 +56,7 @@ test.each([true, false])(
   'drops a notice of more than 16 MB, also while it discards (%s) no rows',
   (isDiscarding) => {
     const passed: Buffer[] = []
-    const filter = new RowFilter(
+    const filter = new Inbox(
       (bytes) => passed.push(bytes),
       () => isDiscarding,
     )
