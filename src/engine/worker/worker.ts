@@ -18,8 +18,11 @@ const RELEASE = 'select background_queue.release($1, $2, $3) as state'
  * For so long, or ten times what the last look at all that waits took, the next task may be the one behind the last:
  * with a snapshot pinned, each look from the head steps over all that was done since.
  */
-const NEAR_MS = 5
+const NEAR_MS = 20
 const LOOKS_SHARE = 10
+
+/** For so long, what nobody waits for may wait to be reported. */
+const REPORT_WITHIN_MS = 20
 
 const ORPHANED = 'The supervisor of the worker was gone'
 const MOST_CANCELS = 6
@@ -41,8 +44,9 @@ export class Worker {
   private readonly target: ConnectionTarget
   private readonly options: WorkerOptions
   private isStopping = false
-  /** ends of runs, to go out with what follows them */
-  private ended: FromWorker[] = []
+  /** what has not been reported yet, and will be at the latest when the timer is over */
+  private unreported: FromWorker[] = []
+  private reportTimer: NodeJS.Timeout | undefined
   private isOrphan = false
   private isRunning = false
   /** why the session is not trusted with another task */
@@ -70,7 +74,7 @@ export class Worker {
     }
     // asleep, nothing else would tell that the session is gone
     session.database.onLost(() => this.wake())
-    session.notices.send = (messages) => options.report(messages)
+    session.notices.send = (messages) => this.report(...messages)
   }
 
   /** Claims and runs until told to stop. Throws when the session is lost or cannot be cleaned. */
@@ -127,11 +131,20 @@ export class Worker {
     }
   }
 
-  /** An ending goes out with what follows it, mostly the next claim: one message a task instead of two. */
   private report(...messages: FromWorker[]): void {
-    const all = [...this.ended, ...messages]
-    this.ended = []
+    const all = [...this.unreported, ...messages]
+    this.unreported = []
     if (all.length > 0) this.options.report(all)
+  }
+
+  /** What nobody waits for goes out with what follows it: of many short tasks, all that were over within a while. */
+  private reportSoon(...messages: FromWorker[]): void {
+    this.unreported.push(...messages)
+    if (this.reportTimer) return
+    this.reportTimer = setTimeout(() => {
+      this.reportTimer = undefined
+      this.report()
+    }, REPORT_WITHIN_MS)
   }
 
   wake(): void {
@@ -179,17 +192,17 @@ export class Worker {
     this.session.notices.begin(task)
     const startedAt = performance.now()
     const running = this.attempt(claim)
+    const claimed: FromWorker = { type: 'claimed', task, isNext }
+    if (isNext) this.reportSoon(claimed)
     // its SQL is on its way before others hear of it
-    const told = new Promise<void>((resolve) => {
-      setImmediate(() => resolve(this.report({ type: 'claimed', task, isNext })))
-    })
-    const [{ followed, ...ending }] = await Promise.all([running, told])
+    else setImmediate(() => this.report(claimed))
+    const { followed, ...ending } = await running
     const durationMs = performance.now() - startedAt
     if (!followed) this.successor.pace.note(claim.topic, durationMs)
-    this.ended = [
+    this.reportSoon(
       { type: 'ended', task, ending: { durationMs, ...ending }, ...this.session.notices.end() },
       ...(followed ? [{ type: 'followed' as const, runs: followed }] : []),
-    ]
+    )
   }
 
   private async attempt(claim: Claim): Promise<Attempt> {
