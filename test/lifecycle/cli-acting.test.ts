@@ -230,7 +230,8 @@ describe('pgbq uninstall', () => {
       code: 0,
       stdout: 'The queue is gone from schema "public"\n',
     })
-    expect(await work.exit()).toBe(1)
+    await work.event((e) => e.event === 'database_lost')
+    await stop(work)
   })
 })
 
