@@ -39,7 +39,7 @@ const REFUSALS: [string, Leave][] = [
 
 beforeEach(async () => {
   await queue.enqueue('select 1/0')
-  await pgbq(['work', '--drain'], { url: queue.db.url() })
+  await pgbq(['work', '--drain', '--warm', '1'], { url: queue.db.url() })
   await queue.enqueue('select 1', { run_at: '2090-01-01' })
 })
 

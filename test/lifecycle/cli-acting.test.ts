@@ -12,7 +12,7 @@ const states = async (ids: bigint[]) => {
   for (const id of ids) found.push((await queue.task(id)).state)
   return found
 }
-const drain = () => run('work', '--drain')
+const drain = () => run('work', '--drain', '--warm', '1')
 
 describe('pgbq cancel', () => {
   test('cancels a waiting task, and refuses a closed and an unknown one with exit 1', async () => {
@@ -204,7 +204,7 @@ describe('pgbq uninstall', () => {
 
   test('with --yes leaves nothing of the queue, and what tasks have done', async () => {
     await db.owner.query(`select pg_background_enqueue('create table done_by_a_task ()')`)
-    await pgbq(['work', '--drain'], { url: db.url() })
+    await pgbq(['work', '--drain', '--warm', '1'], { url: db.url() })
     expect(await uninstall('--yes')).toMatchObject({
       code: 0,
       stdout: 'The queue is gone from schema "public"\n',

@@ -150,7 +150,7 @@ describe('--wait', () => {
   test('says how the task ended, and ends with 1 unless it finished', async () => {
     await db.owner.query('truncate pg_background_tasks')
     await db.owner.query('create table effect (n integer)')
-    await startWork([], { url: db.url() })
+    await startWork(['--concurrency', '1'], { url: db.url() })
 
     const finished = await run(['insert into effect select generate_series(1, 3)', '--wait'])
     expect(finished).toMatchObject({ code: 0, stderr: '' })

@@ -18,7 +18,7 @@ const COMMANDS = [
   ['config'],
   ['calibrate'],
   ['ensure-workers'],
-  ['work', '--drain'],
+  ['work', '--drain', '--warm', '1'],
 ]
 
 /** Runs a command that must fail, and gives what it said on stderr and as JSON; neither may show a password. */
@@ -83,7 +83,7 @@ test('a wrong password is said to be wrong, and never printed', async (ctx) => {
   const role = await lockedRole()
   if (role === undefined) return ctx.skip(NO_HBA)
   const url = withUser(db.url(), role, 's3cret-wrong')
-  for (const args of [['status'], ['install'], ['work', '--drain']]) {
+  for (const args of [['status'], ['install'], ['work', '--drain', '--warm', '1']]) {
     const { error } = await failure(args, { url, env })
     expect(error).toMatchObject({ code: 'LOGIN_REFUSED', message: expect.stringContaining(role) })
   }
@@ -188,7 +188,7 @@ test('a database without an encoding keeps every text as it is', async (ctx) => 
     ['enqueue', `create table "größe 漢" as select '🎉' as x`, '--topic', 'grün 🎉', '--json'],
     { url },
   )
-  expect((await pgbq(['work', '--drain'], { url })).code).toBe(0)
+  expect((await pgbq(['work', '--drain', '--warm', '1'], { url })).code).toBe(0)
   const task = await pgbq(['status', String(json.id), '--json'], { url })
   expect(task.json).toMatchObject({
     state: 'finished',

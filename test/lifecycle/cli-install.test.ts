@@ -106,7 +106,7 @@ describe('a schema of its own', () => {
     const { json } = await pgbq(['install', '--schema', 'Jobs 1', '--json'], { url: db.url() })
     expect(json).toMatchObject({ schema: 'Jobs 1', from: null, to: VERSION })
     const { json: task } = await pgbq(['enqueue', 'select 1', '--json'], { url: db.url() })
-    expect((await pgbq(['work', '--drain'], { url: db.url() })).code).toBe(0)
+    expect((await pgbq(['work', '--drain', '--warm', '1'], { url: db.url() })).code).toBe(0)
     const row = await pgbq(['status', String(task.id), '--json', '--schema', 'Jobs 1'], { url: db.url() })
     expect(row.json.state).toBe('finished')
     expect((await pgbq(['status'], { url: db.url() })).code).toBe(0)

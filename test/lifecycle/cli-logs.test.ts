@@ -32,7 +32,7 @@ const words = (lines: Line[]) => lines.map(({ kind, message }) => `${kind} ${mes
 
 describe('what a task said', () => {
   test('is there as soon as it is finished, by severity, and its rows', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(
       raise(
         `raise notice 'n'; raise warning 'w' using detail = 'd', hint = 'h'; raise info 'i'; raise debug 'not sent';`,
@@ -53,7 +53,7 @@ describe('what a task said', () => {
   })
 
   test('has the rows of each statement of several', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(
       'create temp table t (a int); insert into t select generate_series(1, 5); drop table if exists nope; delete from t where a > 3',
     )
@@ -73,7 +73,7 @@ describe('what a task said', () => {
   })
 
   test('is seen while it runs, and followed until it is closed', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     await queue.db.owner.query('select pg_advisory_lock($1)', [LOCK])
     const id = await queue.enqueue(WAITS)
     const follower = spawnPgbq(['logs', String(id), '--follow'], at())
@@ -85,7 +85,7 @@ describe('what a task said', () => {
   })
 
   test('stays where the attempt was rolled back, beside its error', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(raise(`raise notice 'before'; perform 1 / 0;`), { max_retries: 1 })
     await queue.reaches(id, 'failed')
     const lines = await linesOf(String(id))
@@ -102,14 +102,14 @@ describe('what a task said', () => {
   })
 
   test('is said once, also where the server refuses the statement in a transaction', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(raise(`raise notice 'a'; commit; raise notice 'b';`))
     await queue.reaches(id, 'finished')
     expect(words(await linesOf(String(id)))).toEqual(['NOTICE a', 'NOTICE b', 'finished DO'])
   })
 
   test('cannot write on the terminal', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(raise(`raise notice E'\\x1b[2Jclear\\nFORGED';`))
     await queue.reaches(id, 'finished')
     const { stdout } = await pgbq(['logs', String(id)], at())
@@ -118,7 +118,7 @@ describe('what a task said', () => {
 
   test('is written for a task of another role too, as its client_min_messages has it, and shown to that role', async () => {
     await queue.db.admin.query(`alter role ${role.name} set client_min_messages = 'warning'`)
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const theirs = await queue.enqueue(raise(`raise notice 'n'; raise warning 'w';`), {}, role.session)
     const ours = await queue.enqueue(raise(`raise notice 'ours';`))
     await queue.reaches(theirs, 'finished')
@@ -131,7 +131,7 @@ describe('what a task said', () => {
 
 describe('a flood', () => {
   test('is kept in part, its end whole, and the task ends well', async () => {
-    const work = await queue.work()
+    const work = await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(raise(`for i in 1..200000 loop raise notice 'row %', i; end loop;`))
     await queue.reaches(id, 'finished', 60_000)
     const lines = (await linesOf(String(id))).filter((line) => line.kind === 'NOTICE')
@@ -145,7 +145,7 @@ describe('a flood', () => {
   })
 
   test('of megabytes in one notice is shortened', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const id = await queue.enqueue(raise(`raise notice '%', repeat('x', 3000000);`))
     await queue.reaches(id, 'finished')
     const [line] = await linesOf(String(id))
@@ -154,7 +154,7 @@ describe('a flood', () => {
 })
 
 test('a task that says nothing opens no connection for it', async () => {
-  await queue.work()
+  await queue.work(['--concurrency', '1'])
   const keepers = async () =>
     (await sessions(queue.db)).filter((s) => s.application_name === 'pg_background_queue notices').length
   await queue.reaches(await queue.enqueue('select 1'), 'finished')
@@ -164,7 +164,7 @@ test('a task that says nothing opens no connection for it', async () => {
 })
 
 test('where notices cannot be written, they are lost and the tasks unharmed', async () => {
-  const work = await queue.work()
+  const work = await queue.work(['--concurrency', '1'])
   await queue.db.owner.query('alter function background_queue.note(jsonb) rename to note_gone')
   try {
     const id = await queue.enqueue(raise(`raise notice 'lost';`))
@@ -178,7 +178,7 @@ test('where notices cannot be written, they are lost and the tasks unharmed', as
 })
 
 test('notices are kept again after their connection was ended', async () => {
-  await queue.work()
+  await queue.work(['--concurrency', '1'])
   await queue.reaches(await queue.enqueue(raise(`raise notice 'one';`)), 'finished')
   await queue.db.admin.query(
     `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pg_background_queue notices'
@@ -196,7 +196,7 @@ test('notices are kept again after their connection was ended', async () => {
 
 describe('enqueue --wait', () => {
   test('shows on stderr what the task says, as it comes, and on stdout how it ended', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     await queue.db.owner.query('select pg_advisory_lock($1)', [LOCK])
     const waiter = spawnPgbq(['enqueue', `${WAITS}; select 1`, '--wait'], at())
     await waitFor('the notice', () => waiter.stderr().includes('NOTICE: half way\n'))
@@ -208,7 +208,7 @@ describe('enqueue --wait', () => {
   })
 
   test('says an error once', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     const { code, stdout, stderr } = await pgbq(['enqueue', 'select 1 / 0', '--wait', '--json'], at())
     expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
     expect(JSON.parse(stdout)).toMatchObject({ state: 'failed' })
@@ -239,7 +239,7 @@ describe('without an ID', () => {
   })
 
   test('follows all tasks, one object a line, until Ctrl-C', async () => {
-    await queue.work()
+    await queue.work(['--concurrency', '1'])
     await queue.reaches(await queue.enqueue(raise(`raise notice 'past';`)), 'finished')
     const follower = spawnPgbq(['logs', '--follow', '--json'], at())
     const seen = () =>

@@ -36,7 +36,7 @@ describe('in a terminal', () => {
       /^\d+\nNo supervisor is alive\. Try this: pgbq work\n$/,
     )
     expect(await inTerminal(['enqueue', 'select 1', '--json'])).not.toContain('No supervisor')
-    await startWork([], { url: db.url() })
+    await startWork(['--concurrency', '1'], { url: db.url() })
     expect(await inTerminal(['enqueue', 'select 1'])).toMatch(/^\d+\n$/)
   })
 

@@ -34,7 +34,7 @@ describe('a queue that was worked', () => {
     await add('select 1', null)
     await add('select 2', 'mail')
     failed = await add('select 1/0', 'mail')
-    await pgbq(['work', '--drain'], { url: db.url() })
+    await pgbq(['work', '--drain', '--warm', '1'], { url: db.url() })
     await add('select 3', 'later', '{"run_at": "2090-01-01"}')
     await add('select 4', 'bad \u001b[2J 🎉')
   })

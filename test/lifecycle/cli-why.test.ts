@@ -40,7 +40,7 @@ describe('a closed task', () => {
     const failed = await queue.enqueue('select 1/0')
     const cancelled = await queue.enqueue('select 1', { run_at: '2090-01-01' })
     await queue.db.owner.query('select pg_background_cancel($1)', [cancelled])
-    await (await queue.work(['--drain'])).exit()
+    await (await queue.work(['--drain', '--warm', '1'])).exit()
     expect(await why(finished)).toEqual({
       id: Number(finished),
       state: 'finished',

@@ -117,7 +117,7 @@ test('a password file is read in the home, workers read it too, and nothing is s
   const args = ['--database-url', url]
   const database = await session(bySocket([server]).replace('user=app', 'user=locked'))
   const id = await enqueue(database, 'select 1')
-  const drained = await pgbq(['work', '--drain', '--json', ...args], { env })
+  const drained = await pgbq(['work', '--drain', '--warm', '1', '--json', ...args], { env })
   expect(drained).toMatchObject({ code: 0, stderr: '' })
   expect(drained.stdout).not.toContain('s3cret')
   await reaches(database, id, 'finished')

@@ -195,7 +195,7 @@ GROUP BY topic;`
 
 test('old tasks may be deleted, as the advice on clearing up says', async () => {
   const id = await queue.enqueue('select 1')
-  await queue.work(['--drain'], { isReadyAwaited: false })
+  await queue.work(['--drain', '--warm', '1'], { isReadyAwaited: false })
   await queue.reaches(id, 'finished')
   await run(
     `delete from pg_background_tasks where state = 'finished' and closed_at < now() + interval '1 day'`,

@@ -100,7 +100,7 @@ describe('moving over', () => {
     expect(await rows('select * from background_queue.rights_problems()')).toEqual([])
     const { json } = await pgbq(['enqueue', 'select 1', '--json'], { url: db.url() })
     expect(json).toEqual({ id: 42 })
-    expect((await pgbq(['work', '--drain'], { url: db.url() })).code).toBe(0)
+    expect((await pgbq(['work', '--drain', '--warm', '1'], { url: db.url() })).code).toBe(0)
     const states = await rows(
       "select id, state::text from pg_background_tasks where closed_at > now() - interval '1 hour' order by 1",
     )

@@ -237,7 +237,7 @@ describe('a pooler in transaction mode', () => {
     'is refused by what needs a session of its own, also where it calls the mode %s',
     async (mode) => {
       const url = mode === 'statement' ? (await own(mode)).through(queue.db.url()) : pool.through()
-      for (const args of [['work', '--drain'], ['ensure-workers']]) {
+      for (const args of [['work', '--drain', '--warm', '1'], ['ensure-workers']]) {
         const { code, json } = await pgbq([...args, '--json'], { url })
         expect(code).toBe(1)
         expect(json.error).toMatchObject({
@@ -290,7 +290,9 @@ describe('a pooler in transaction mode', () => {
 
   test('is passed by work and ensure-workers where --direct-url or PGBQ_DIRECT_URL names the server itself', async () => {
     const { id } = (await run('enqueue', 'insert into ledger values (1)')).json
-    const drained = await pgbq(['work', '--drain', '--direct-url', queue.db.url()], { url: pool.through() })
+    const drained = await pgbq(['work', '--drain', '--warm', '1', '--direct-url', queue.db.url()], {
+      url: pool.through(),
+    })
     expect(drained.code).toBe(0)
     await queue.reaches(BigInt(id), 'finished')
     const again = await queue.enqueue('insert into ledger values (2)')

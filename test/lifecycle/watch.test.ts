@@ -26,7 +26,7 @@ let failed: bigint
 beforeAll(async () => {
   failed = await enqueue('select 1/0', 'mail')
   await enqueue('select 1', 'mail')
-  await pgbq(['work', '--drain'], { url: db.url() })
+  await pgbq(['work', '--drain', '--warm', '1'], { url: db.url() })
   await enqueue(`select '漢字 שלום ${'x'.repeat(1_000_000)}'`, 'größe 漢字', '{"run_at": "2090-01-01"}')
 })
 

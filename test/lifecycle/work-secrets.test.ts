@@ -119,7 +119,7 @@ test('tells of every kind of event without the SQL of a task', async () => {
     `update pg_background_tasks set run_at = now() + interval '1 hour' where state in ('pending', 'retrying')`,
   )
   await queue.db.owner.query(`select background_queue.set_parameter('', 'paused', 'true')`)
-  const drain = await queue.work(['--drain'])
+  const drain = await queue.work(['--drain', '--warm', '1'])
   expect(await drain.exit()).toBe(0)
   const kinds = new Set([...work.events(), ...drain.events()].map((e) => e.event))
   expect([...kinds].sort()).toEqual(KINDS)
