@@ -14,25 +14,39 @@ import { plain, plainTopic } from './plain.js'
 export function eventPrinter(format: 'text' | 'json'): Emit {
   const file = process.env.PGBQ_LOG_FILE
   const stream = format === 'json' ? process.stdout : process.stderr
-  const write = file ? cappedWriter(file) : (line: string) => void stream.write(line)
+  const write = gathered(file ? cappedWriter(file) : (lines) => void stream.write(lines))
   // whoever read may be gone (a closed terminal sends SIGHUP); the tasks' ends still have to be waited for
   if (!file) stream.on('error', () => undefined)
   if (format === 'json') return (event) => write(`${toJson(toRecord(event), 0)}\n`)
   return (event) => write(`${chalk.dim(new Date().toISOString())} ${word(event)}\n`)
 }
 
+/** What is told in one go is one write. */
+function gathered(write: (lines: string) => void): (line: string) => void {
+  let lines = ''
+  const flush = (): void => {
+    const all = lines
+    lines = ''
+    write(all)
+  }
+  return (line) => {
+    if (lines === '') queueMicrotask(flush)
+    lines += line
+  }
+}
+
 const LOG_CAP_BYTES = 10_000_000
 
 /** Appends to a file; past the cap what was written becomes FILE.1 and a new file begins. */
-function cappedWriter(file: string): (line: string) => void {
+function cappedWriter(file: string): (lines: string) => void {
   let size = existsSync(file) ? statSync(file).size : 0
-  return (line) => {
-    if (size + line.length > LOG_CAP_BYTES) {
+  return (lines) => {
+    if (size + lines.length > LOG_CAP_BYTES) {
       renameSync(file, `${file}.1`)
       size = 0
     }
-    appendFileSync(file, line, { mode: 0o600 })
-    size += line.length
+    appendFileSync(file, lines, { mode: 0o600 })
+    size += lines.length
   }
 }
 
@@ -45,9 +59,20 @@ function toRecord(event: QueueEvent): Record<string, unknown> {
       const { id, topic, attempt } = value as { id: bigint; topic: string | null; attempt: number }
       Object.assign(record, { task_id: id, topic, attempt })
     } else if (key === 'durationMs') record.duration_ms = Math.round(value as number)
-    else record[key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)] = value
+    else record[columnName(key)] = value
   }
   return record
+}
+
+const columnNames = new Map<string, string>()
+
+function columnName(key: string): string {
+  let name = columnNames.get(key)
+  if (name === undefined) {
+    name = key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
+    columnNames.set(key, name)
+  }
+  return name
 }
 
 function word(event: QueueEvent): string {

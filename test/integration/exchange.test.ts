@@ -71,6 +71,15 @@ test('calls functions by their OID', async () => {
   expect(session.translated(gone!.error)).toMatchObject({ code: 'NOT_INSTALLED' })
 })
 
+test('looks at a row where it is asked for', async () => {
+  const text = 'select ($1::integer, $2::text)::text'
+  const messages = [script('select 1'), Buffer.concat([statement(text, [7, null]), SYNC])]
+  expect(await session.exchange({ messages, answers: 2, rowIn: 1 })).toEqual([
+    { tags: ['SELECT 1'] },
+    { tags: ['SELECT 1'], value: '(7,)' },
+  ])
+})
+
 test('goes on behind an error of the simple protocol', async () => {
   const answers = await session.exchange({ messages: [script('boom'), script('select 1')], answers: 2 })
   expect(answers).toMatchObject([{ tags: [], error: { code: '42601' } }, { tags: ['SELECT 1'] }])

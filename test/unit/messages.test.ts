@@ -9,6 +9,15 @@ test('puts a statement into Parse, Bind and Execute, each with its length', () =
   expect(types).toEqual(['P', 'B', 'E'])
 })
 
+test('binds values as text', () => {
+  const bytes = statement('select $1, $2', ['ä', null])
+  const bind = bytes.subarray(1 + bytes.readInt32BE(1))
+  expect(bind.toString('latin1', 0, 1)).toBe('B')
+  expect(bind.subarray(5, 1 + bind.readInt32BE(1)).toString('hex')).toBe(
+    ['00', '00', '0000', '0002', '00000002', 'c3a4', 'ffffffff', '0000'].join(''),
+  )
+})
+
 test('counts bytes, not characters', () => {
   const bytes = script("select 'ä€'")
   expect(bytes.readInt32BE(1)).toBe(bytes.length - 1)

@@ -5,17 +5,19 @@ import type { Inbox, Reader } from './inbox.js'
 
 /** https://www.postgresql.org/docs/current/protocol-message-formats.html */
 const COMMAND_COMPLETE = 0x43
+const DATA_ROW = 0x44
 const EMPTY_QUERY = 0x49
 const ERROR = 0x45
 const FUNCTION_RESULT = 0x56
 const READY = 0x5a
 const LENGTH_BYTES = 4
+const COUNT_BYTES = 2
 
 /** What the server answered up to one "ready for query". */
 export interface Answer {
   /** the command tags as they are, null for a text without a statement */
   tags: (string | null)[]
-  /** of a function call: its result as text */
+  /** the result of a function call as text, or the first column where the row is asked for */
   value: string | null | undefined
   error: pg.DatabaseError | undefined
 }
@@ -27,6 +29,8 @@ export interface Sending {
   answers: number
   /** the same where what the first message begins fails before anything has ended */
   answersIfFirstFails?: number
+  /** in which answer a row is looked at */
+  rowIn?: number
 }
 
 /**
@@ -58,14 +62,16 @@ class Exchange implements Reader {
       type === READY ||
       type === FUNCTION_RESULT ||
       type === ERROR ||
-      type === EMPTY_QUERY
+      type === EMPTY_QUERY ||
+      (type === DATA_ROW && this.answers.length === this.sending.rowIn)
     )
   }
 
   read(type: number, bytes: Buffer, at: number, end: number): boolean {
     const { current } = this
     if (type === COMMAND_COMPLETE) current.tags.push(bytes.toString('utf8', at, end - 1))
-    else if (type === FUNCTION_RESULT) current.value = readValue(bytes, at, end)
+    else if (type === FUNCTION_RESULT) current.value = readValue(bytes, at)
+    else if (type === DATA_ROW) current.value = readValue(bytes, at + COUNT_BYTES)
     else if (type === EMPTY_QUERY) current.tags.push(null)
     else if (type === ERROR) this.note(readError(bytes, at, end))
     else return this.end()
@@ -112,9 +118,9 @@ export function exchange(
   return running.done
 }
 
-function readValue(bytes: Buffer, at: number, end: number): string | null {
-  const begin = at + LENGTH_BYTES
-  return bytes.readInt32BE(at) < 0 ? null : bytes.toString('utf8', begin, end)
+function readValue(bytes: Buffer, at: number): string | null {
+  const length = bytes.readInt32BE(at)
+  return length < 0 ? null : bytes.toString('utf8', at + LENGTH_BYTES, at + LENGTH_BYTES + length)
 }
 
 /** The fields of an error by their letters: https://www.postgresql.org/docs/current/protocol-error-fields.html */

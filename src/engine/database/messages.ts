@@ -9,30 +9,35 @@ const LENGTH_BYTES = 4
 
 /** Ends what the extended protocol began; behind an error, the server skips all that is before it. */
 export const SYNC = message(0x53, [])
-/** Of the unnamed statement, without values and without asking for its columns. */
-const BIND_AND_EXECUTE = Buffer.concat([
-  message(BIND, [Buffer.alloc(8)]),
-  message(EXECUTE, [Buffer.alloc(1 + LENGTH_BYTES)]),
-])
+const EXECUTE_ALL = message(EXECUTE, [Buffer.alloc(1 + LENGTH_BYTES)])
 
-/** One statement by the extended protocol, in which the server refuses a second one. */
-export const statement = (text: string): Buffer =>
-  Buffer.concat([message(PARSE, [Buffer.from(`\0${text}\0\0\0`)]), BIND_AND_EXECUTE])
+/** One statement by the extended protocol, in which the server refuses a second one; its columns are not asked for. */
+export const statement = (text: string, values: unknown[] = []): Buffer =>
+  Buffer.concat([
+    message(PARSE, [Buffer.from(`\0${text}\0\0\0`)]),
+    message(BIND, [Buffer.alloc(2), ...asTexts(values)]),
+    EXECUTE_ALL,
+  ])
 
 /** Any number of statements by the simple protocol. */
 export const script = (text: string): Buffer => message(QUERY, [Buffer.from(`${text}\0`)])
 
 /** A function by its OID, with values as text; it is neither parsed nor planned. */
-export function functionCall(oid: number, values: unknown[]): Buffer {
+export const functionCall = (oid: number, values: unknown[]): Buffer =>
   // beyond 2^31 an OID has the bits of a negative number
-  const parts = [int32(oid | 0), int16(0), int16(values.length)]
+  message(FUNCTION_CALL, [int32(oid | 0), ...asTexts(values)])
+
+/** Values and their result, all as text. */
+function asTexts(values: unknown[]): Buffer[] {
+  const parts = [int16(0), int16(values.length)]
   for (const value of values) {
     const text = asText(value)
     const bytes = text === null ? undefined : Buffer.from(text)
     parts.push(int32(bytes?.length ?? -1))
     if (bytes) parts.push(bytes)
   }
-  return message(FUNCTION_CALL, [...parts, int16(0)])
+  parts.push(int16(0))
+  return parts
 }
 
 /** A value as the text of its type, an array's by https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO */

@@ -17,69 +17,34 @@ export interface Claim {
   maxTasksPerCommit: number
 }
 
-/** A row of background_queue.claim(). */
-export interface ClaimRow extends Record<string, unknown> {
-  task_id: bigint | null
-  token: string
-  sql_statement: string
-  topic: string | null
-  mode: Claim['mode']
-  isolation: string | null
-  role: string
-  timeout_in_sec: number | null
-  statements_done: number
-  attempt: number
-  wait_ms: number | null
-  max_tasks_per_commit: number
-  look_ms: number | null
-}
-
-export function toClaim(row: ClaimRow): Claim | undefined {
-  if (row.task_id === null) return undefined
-  return {
-    id: row.task_id,
-    token: row.token,
-    sql: row.sql_statement,
-    topic: row.topic,
-    mode: row.mode,
-    isolation: row.isolation,
-    role: row.role,
-    timeoutInSec: row.timeout_in_sec,
-    statementsDone: row.statements_done,
-    attempt: row.attempt,
-    waitedMs: row.wait_ms ?? null,
-    maxTasksPerCommit: row.max_tasks_per_commit,
-  }
-}
-
-/** A row of background_queue.finish_and_claim() as text, with the milliseconds that a look at all that waits took. */
-export interface NextClaim {
+/** What a claim came to; durations in milliseconds. */
+export interface Claimed {
   claim: Claim | undefined
+  /** without a claim: until something may be due; null: nothing waits at all */
+  waitMs: number | null
+  /** what a look at all that waits took */
   lookMs: number | null
-  /** nothing waits at all */
-  isEmpty?: boolean
 }
 
-export function toNextClaim(fields: (string | null)[]): NextClaim {
+/** A row of background_queue.claim() or finish_and_claim() as text. */
+export function readClaimed(fields: (string | null)[]): Claimed {
   const [id, token, sql, topic, mode, isolation, role, timeout, done, attempt, waited, most, look] = fields
   const toNumber = (text: string | null | undefined): number | null => (text == null ? null : Number(text))
-  const lookMs = toNumber(look)
-  if (id == null) return { claim: undefined, lookMs, isEmpty: waited == null }
-  return {
-    claim: {
-      id: BigInt(id),
-      token: token!,
-      sql: sql!,
-      topic: topic ?? null,
-      mode: mode as Claim['mode'],
-      isolation: isolation ?? null,
-      role: role!,
-      timeoutInSec: toNumber(timeout),
-      statementsDone: Number(done),
-      attempt: Number(attempt),
-      waitedMs: toNumber(waited),
-      maxTasksPerCommit: Number(most),
-    },
-    lookMs,
+  const [waitMs, lookMs] = [toNumber(waited), toNumber(look)]
+  if (id == null) return { claim: undefined, waitMs, lookMs }
+  const claim = {
+    id: BigInt(id),
+    token: token!,
+    sql: sql!,
+    topic: topic ?? null,
+    mode: mode as Claim['mode'],
+    isolation: isolation ?? null,
+    role: role!,
+    timeoutInSec: toNumber(timeout),
+    statementsDone: Number(done),
+    attempt: Number(attempt),
+    waitedMs: waitMs,
+    maxTasksPerCommit: Number(most),
   }
+  return { claim, waitMs: null, lookMs }
 }

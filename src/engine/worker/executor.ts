@@ -1,5 +1,5 @@
 import { isSeveralCommands, type ServerError, type StatementResult } from '../database/statement.js'
-import { type Claim, type NextClaim, toNextClaim } from './claim.js'
+import { type Claim, type Claimed, readClaimed } from './claim.js'
 import { repeat, settle } from './committing.js'
 import { roomBehind, runGroup } from './group.js'
 import type { GroupPace } from './group-pace.js'
@@ -23,7 +23,7 @@ const TRANSACTION_TAGS = new Set([
 
 /** How a task ended well, and what its commit claimed besides. */
 export interface Execution extends StatementResult {
-  next?: NextClaim
+  next?: Claimed
   /** what ran in its transaction behind it, and how long it took by itself */
   followed?: Followed[]
   durationMs?: number
@@ -115,7 +115,7 @@ async function finish(
   const isNear = successor?.isNear() ?? null
   const { workerId = null, secret = null } = successor ?? {}
   const next = await settle(session.finish([[id], token, [rows], [tag], null, workerId, secret, isNear]))
-  return { next: toNextClaim(next) }
+  return { next: readClaimed(next) }
 }
 
 async function runEach(

@@ -1,5 +1,5 @@
 import { isSeveralCommands, type ServerError, type StatementResult } from '../database/statement.js'
-import { type Claim, toNextClaim } from './claim.js'
+import { type Claim, readClaimed } from './claim.js'
 import { AgainError } from './committing.js'
 import type { Execution, Successor } from './executor.js'
 import { type Follower, follow, type Run, refuseControl, TRIAL, toFollower, toResult } from './followers.js'
@@ -49,7 +49,7 @@ export async function runGroup(
   const run = await follow(session, followers, hasDeferrable, successor.pace)
   const next = await finish(session, claim, result, run, successor)
   successor.pace.note(claim.topic, (performance.now() - startedAt) / (1 + run.done.length))
-  return { ...result, durationMs, followed: tell(run), next: toNextClaim(next) }
+  return { ...result, durationMs, followed: tell(run), next: readClaimed(next) }
 }
 
 /** The first task, and behind it the rows of those that may follow. */

@@ -1,14 +1,17 @@
 import type { Database, Row } from '../database/database.js'
+import type { Oids } from './calls.js'
 import type { Backend } from './ipc.js'
 
 /** What a session begins with; isPlain: our own statements may run in it as it is. */
-export interface Defaults extends Row {
+export interface Defaults extends Row, Oids {
   pid: number
   user: string
   isPlain: boolean
-  /** of finish_and_claim(), where the queue is installed */
-  finishOid: number | null
 }
+
+const oidOf = (name: string): string =>
+  `(select p.oid from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'background_queue' and p.proname = '${name}')`
 
 export const readDefaults = (database: Database): Promise<Defaults> =>
   ask<Defaults>(
@@ -17,8 +20,7 @@ export const readDefaults = (database: Database): Promise<Defaults> =>
       current_setting('default_transaction_isolation') = 'read committed'
       and current_setting('default_transaction_read_only') = 'off' and current_setting('statement_timeout') = '0'
       and current_setting('lock_timeout') = '0' and current_user = session_user as "isPlain",
-      (select p.oid from pg_proc p where p.proname = 'finish_and_claim'
-        and p.pronamespace = (select n.oid from pg_namespace n where n.nspname = 'background_queue')) as "finishOid"`,
+      ${oidOf('claim')} as "claimOid", ${oidOf('finish_and_claim')} as "finishOid"`,
   )
 
 /** What others need to see this session's end; instants as every DateStyle and time zone reads them. */

@@ -1,4 +1,3 @@
-import { functionCall } from '../database/messages.js'
 import type { Step } from '../database/pipeline.js'
 
 /**
@@ -10,10 +9,10 @@ import type { Step } from '../database/pipeline.js'
 export const CLEAN = `set session authorization default; reset role; close all; unlisten *;
   discard temp; discard sequences; deallocate all`
 
-/** And two functions, by their OIDs, which every server has: parsed and planned, they would cost five times as much. */
-export const UNLOCK_ALL = functionCall(2892, [])
-export const reseed = (): Buffer => functionCall(1599, [Math.random()])
+/** The rest of it; to be given the new seed of random(). */
 export const UNLOCK_AND_RESEED = 'select pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed'
+
+export const BEGIN_OURS = 'begin isolation level read committed read write'
 
 /** What our own statements need, whatever the task or its role has set; at the commit the task's come back. */
 const OURSELVES = [
@@ -32,6 +31,7 @@ export const AS_OURSELVES_SCRIPT = OURSELVES.join('; ')
  * Behind the last statement of a task: the checks that would otherwise wait for the commit, as the task; and then all
  * that our finish needs.
  */
+export const CHECK_STEPS: Step[] = [{ text: 'set constraints all immediate' }, ...AS_OURSELVES]
 export const CHECK_SCRIPT = `set constraints all immediate; ${AS_OURSELVES_SCRIPT}`
 
 /** A statement_timeout of the task could hit the cleaning behind the commit. */

@@ -1,35 +1,35 @@
 import { Database, type Row } from '../database/database.js'
 import { notInstalled } from '../database/errors.js'
-import { functionCall, readRow, SYNC, script, statement } from '../database/messages.js'
+import type { Answer } from '../database/exchange.js'
+import { readRow, SYNC, script, statement } from '../database/messages.js'
 import { type PipelineQuery, type Step, startPipeline } from '../database/pipeline.js'
 import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import { executeText, readTag, type StatementResult, submitStatement } from '../database/statement.js'
 import { type ConnectionTarget, describeTarget } from '../database/target.js'
+import { type Call, Calls } from './calls.js'
 import type { Backend } from './ipc.js'
 import { Notices } from './notices.js'
 import { type Defaults, readBackend, readDefaults } from './session-identity.js'
 import {
   AS_OURSELVES,
   AS_OURSELVES_SCRIPT,
+  BEGIN_OURS,
   CHECK_SCRIPT,
+  CHECK_STEPS,
   CLEAN,
-  COMMIT_SCRIPT,
   COMMITTED,
   HAS_ONLY_READ,
-  reseed,
   SETTINGS,
   SETTINGS_14,
-  UNLOCK_ALL,
   UNLOCK_AND_RESEED,
 } from './session-sql.js'
 
-const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7, $8)'
-/** The column of its row, and in it: a READ ONLY transaction that has written nothing was not finished */
-const WAIT_MS = 10
-const NOT_FINISHED = '-1'
-
 const CHECK = script(CHECK_SCRIPT)
-const NEXT = script('commit; begin')
+
+const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7, $8)'
+/** The column of its row, and in it: a READ ONLY transaction that has written nothing was not finished. */
+const WAIT_MS = 10
+const isUnfinished = (row: (string | null)[]): boolean => row[WAIT_MS] === '-1'
 
 /** A worker's one session: tasks' statements, and ours beside them. */
 export class WorkerSession {
@@ -45,15 +45,16 @@ export class WorkerSession {
   private isOpen = false
   /** What RESET ALL would lose, where a pooler took no settings: SQL that sets them again. */
   private readonly guards: string
-  /** null: there is no queue */
-  private readonly finishOid: number | null
+  private readonly calls: Calls
 
-  private constructor(database: Database, guards: string, { user, isPlain, finishOid }: Defaults) {
+  private constructor(database: Database, guards: string, defaults: Defaults) {
     this.database = database
     this.guards = guards
-    this.user = user
-    this.hasOwnDefaults = !isPlain
-    this.finishOid = finishOid
+    this.user = defaults.user
+    this.hasOwnDefaults = !defaults.isPlain
+    const isBehindPooler = isPooled({ ...database.backendKey, pid: defaults.pid })
+    this.calls = new Calls(defaults, isBehindPooler)
+    if (isBehindPooler) database.holdBackend()
     database.client.on('notice', (notice) => {
       this.speaker?.().add(notice)
     })
@@ -75,9 +76,7 @@ export class WorkerSession {
     if (target.isOtherRole) await refuseTransactionPooler(database)
     const guards = await putInForce(database, { ...SETTINGS, ...SETTINGS_14 })
     database.watchInbox()
-    const defaults = await readDefaults(database)
-    if (isPooled({ ...database.backendKey, pid: defaults.pid })) database.holdBackend()
-    return new WorkerSession(database, guards, defaults)
+    return new WorkerSession(database, guards, await readDefaults(database))
   }
 
   /** What others need to see this session's end; instants as every DateStyle and time zone reads them. */
@@ -91,7 +90,7 @@ export class WorkerSession {
     const isWrapped = this.hasOwnDefaults || this.isDirty
     if (!isWrapped) return (await this.database.query<T>(text, values))[0]
     const [, , rows] = await this.database.together(() => [
-      this.database.query('begin isolation level read committed read write'),
+      this.database.query(BEGIN_OURS),
       this.database.script(AS_OURSELVES_SCRIPT),
       this.database.query<T>(text, values),
       this.database.query('commit'),
@@ -100,20 +99,28 @@ export class WorkerSession {
   }
 
   /**
-   * A statement of ours, behind a cleaning if a task was here, and then a BEGIN for the next one: all in one go.
-   * Any failure: leave the session.
+   * Calls claim(), behind a cleaning if a task was here, and sends a BEGIN for what it may give: all in one go. Returns
+   * its row as text. Any failure: leave the session.
    */
-  async cleanAnd<T extends Row>(text: string, values: unknown[]): Promise<T | undefined> {
-    const { isDirty, isOpen } = this
+  async claim(values: unknown[]): Promise<(string | null)[]> {
+    const before = this.isDirty ? this.wholeCleaning : this.isOpen ? 'commit' : ''
     this.isDirty = false
     this.isOpen = false
-    const results = await this.database.together(() => [
-      ...(isDirty ? [this.clean()] : isOpen ? [this.database.query('commit')] : []),
-      this.own<T>(text, values),
-      this.database.query('begin'),
-    ])
+    const call = this.calls.claim(values, before, this.hasOwnDefaults)
+    const answers = await this.answersTo(call)
+    const failed = answers.find(({ error }) => error)
+    if (failed) throw this.database.translated(failed.error)
     this.isOpen = true
-    return results.at(-2) as T | undefined
+    return readRow(answers[call.rowIn]!.value!)
+  }
+
+  private async answersTo({ messages, rowIn }: Call): Promise<Answer[]> {
+    if (!this.calls.isInstalled) throw notInstalled(describeTarget(this.database.target))
+    try {
+      return await this.database.exchange({ messages, answers: messages.length, rowIn })
+    } catch (error) {
+      throw this.database.translated(error)
+    }
   }
 
   /** Takes back a BEGIN that was sent too early. */
@@ -130,7 +137,11 @@ export class WorkerSession {
 
   async clean(): Promise<void> {
     this.isDirty = false
-    await this.database.script(`${this.cleaning}; ${UNLOCK_AND_RESEED}(${Math.random()})`)
+    await this.database.script(this.wholeCleaning)
+  }
+
+  private get wholeCleaning(): string {
+    return `${this.cleaning}; ${UNLOCK_AND_RESEED}(${Math.random()})`
   }
 
   private get cleaning(): string {
@@ -215,7 +226,7 @@ export class WorkerSession {
   }
 
   private async check(): Promise<void> {
-    await this.database.script(CHECK_SCRIPT)
+    await this.start(CHECK_STEPS).done
   }
 
   /** Ends the task's transaction, after its last statement, with one of ours; the commit answers for both. */
@@ -234,35 +245,24 @@ export class WorkerSession {
    * Ends it with finish_and_claim() of these values, and in one go with it the cleaning and a BEGIN for the next task;
    * `isDirty` tells where those failed. `before`: statements of ours that come first. Returns the row as text.
    */
-  async finish(values: unknown[], before?: string): Promise<(string | null)[]> {
-    if (this.finishOid === null) throw notInstalled(describeTarget(this.database.target))
-    const call = functionCall(this.finishOid, values)
-    const work = before === undefined ? [call] : [script(before), call]
-    const ending = script(`${COMMIT_SCRIPT}; begin; ${this.cleaning}`)
-    const messages = [...work, ending, UNLOCK_ALL, reseed(), NEXT]
-    const answers = await this.database.exchange({ messages, answers: messages.length }).catch((error) => {
-      throw this.database.translated(error)
-    })
-    const commit = answers[work.length]!
+  async finish(values: unknown[], before = ''): Promise<(string | null)[]> {
+    const call = this.calls.finish(values, before, this.cleaning)
+    const answers = await this.answersTo(call)
+    const { tags } = answers[call.rowIn + 1]!
     this.isOpen = answers.every(({ error }) => error === undefined)
     this.isDirty = !this.isOpen
-    const isOver = commit.tags.length >= COMMITTED.length
-    const failed = answers.slice(0, isOver ? work.length : undefined).find(({ error }) => error)
+    const isOver = tags.length >= COMMITTED.length
+    const failed = answers.slice(0, isOver ? call.rowIn + 1 : undefined).find(({ error }) => error)
     if (failed) throw this.database.translated(failed.error)
-    if (commit.tags[1] !== COMMITTED[1]) throw rolledBack()
-    const row = readRow(answers[work.length - 1]!.value!)
-    return row[WAIT_MS] === NOT_FINISHED ? this.apart(FINISH_AND_CLAIM, values) : row
+    if (tags[1] !== COMMITTED[1]) throw rolledBack()
+    const row = readRow(answers[call.rowIn]!.value!)
+    return isUnfinished(row) ? this.apart(FINISH_AND_CLAIM, values) : row
   }
 
   /** In a transaction of its own, behind one that has only read. */
   private async apart(text: string, values: unknown[]): Promise<(string | null)[]> {
     await this.close()
-    const steps = [
-      { text: 'begin isolation level read committed read write' },
-      ...AS_OURSELVES,
-      { text, values },
-      { text: 'commit' },
-    ]
+    const steps = [{ text: BEGIN_OURS }, ...AS_OURSELVES, { text, values }, { text: 'commit' }]
     return (await this.database.pipeline(steps)).at(-2)!.rows[0]!
   }
 

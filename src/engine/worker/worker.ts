@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { sendCancelRequest } from '../database/cancel.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
-import { type Claim, type ClaimRow, type NextClaim, toClaim } from './claim.js'
+import { type Claim, type Claimed, readClaimed } from './claim.js'
 import { execute, type Successor } from './executor.js'
 import type { GroupPace } from './group-pace.js'
 import type { Ending, Followed, FromWorker, RunningTask, TaskError } from './ipc.js'
@@ -10,7 +10,6 @@ import { OwnStatementError, persist } from './own-statement.js'
 import type { WorkerSession } from './session.js'
 import { FinalTaskError } from './task-error.js'
 
-const CLAIM = 'select * from background_queue.claim($1, $2)'
 const FAIL = 'select background_queue.fail($1, $2, $3) as state'
 const RELEASE = 'select background_queue.release($1, $2, $3) as state'
 
@@ -108,12 +107,12 @@ export class Worker {
       await this.sleep(null)
       return undefined
     }
-    const row = await this.session.cleanAnd<ClaimRow>(CLAIM, [this.options.workerId, this.options.secret])
-    this.noteLook(row!.look_ms)
-    const found = toClaim(row!)
+    const row = await this.session.claim([this.options.workerId, this.options.secret])
+    const { claim: found, waitMs, lookMs } = readClaimed(row)
+    this.noteLook(lookMs)
     if (!found) {
       await this.session.close()
-      await this.sleep(row!.wait_ms)
+      await this.sleep(waitMs)
     }
     return found
   }
@@ -219,9 +218,9 @@ export class Worker {
     }
   }
 
-  private follow({ claim, lookMs, isEmpty = false }: NextClaim, topic: string | null): void {
+  private follow({ claim, waitMs, lookMs }: Claimed, topic: string | null): void {
     this.claimed = claim
-    this.isEmpty = isEmpty
+    this.isEmpty = !claim && waitMs === null
     this.topicBefore = topic
     if (lookMs !== null) this.noteLook(lookMs)
   }
