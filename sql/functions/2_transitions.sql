@@ -378,12 +378,12 @@ end $$;
 -- n-th began at p_instants[n] and ended at p_instants[n + 1], in seconds of the epoch (null: now).
 -- p_is_near: look just behind this task, not at all that waits; look_ms: what looking at all took. Without a task, wait_ms
 -- null: nothing waits at all, so claim() need not look; -1: nothing was finished, for the transaction is READ ONLY and has
--- written nothing, so its end may be recorded behind it.
+-- written nothing, so its end may be recorded behind it. leaves_slot: of a limited topic, to others.
 create or replace function background_queue.finish_and_claim(p_ids bigint[], p_token text, p_rows bigint[], p_tags text[],
   p_instants double precision[], p_worker_id bigint, p_secret text, p_is_near boolean,
   out task_id bigint, out token text, out sql_statement text, out topic text, out mode text, out isolation text,
   out role name, out timeout_in_sec double precision, out statements_done integer, out attempt integer,
-  out wait_ms integer, out max_tasks_per_commit integer, out look_ms double precision)
+  out wait_ms integer, out max_tasks_per_commit integer, out look_ms double precision, out leaves_slot boolean)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
@@ -446,7 +446,7 @@ begin
   end if;
   sql_statement := v_next.sql_statement; topic := v_next.topic; mode := v_next.mode;
   isolation := v_next.isolation; role := v_next.enqueued_by; statements_done := v_next.statements_done;
-  attempt := v_next.retry_count + 1;
+  attempt := v_next.retry_count + 1; leaves_slot := v_place.leaves_slot;
   wait_ms := least(extract(epoch from clock_timestamp() - v_next.run_at) * 1000, 2147483647);
   timeout_in_sec := nullif(coalesce(v_next.timeout_in_sec, v_settings.timeout_in_sec), 0);
   max_tasks_per_commit := v_settings.max_tasks_per_commit;

@@ -89,11 +89,11 @@ end $$;
 -- id on. Lane null: nowhere; p_is_near null: none is wanted. As one of the worker's tasks ends when the next begins, no
 -- limit is passed that was kept before. passed_at: the instant at which the slot passes on, from before any setting is
 -- read: a setting that this does not see yet is committed later. topic: of the task that ends; has_lanes: topics may have
--- values of their own.
+-- values of their own; leaves_slot: the one that it has in a limited topic is not taken over.
 create or replace function background_queue.next_place(p_ending bigint, p_worker_id bigint, p_secret text, p_is_near boolean,
   out lane text, out role_oid oid, out priority integer, out run_at timestamptz, out id bigint, out topic text,
   out has_lanes boolean, out timeout_in_sec double precision, out max_tasks_per_commit integer, out passed_at timestamptz,
-  out look_ms double precision)
+  out look_ms double precision, out leaves_slot boolean)
 language plpgsql as $$
 declare
   v record;
@@ -135,6 +135,7 @@ begin
   lane := v_head.lane; priority := v_head.priority; run_at := v_head.run_at; id := v_head.id;
   topic := v.topic; has_lanes := v.has_lanes; timeout_in_sec := v.timeout_in_sec;
   max_tasks_per_commit := v.max_tasks_per_commit;
+  leaves_slot := v.lane <> '' and v_head.lane <> v.lane;
 end $$;
 
 -- Whether a task of a better priority is due in a lane; also true where more than three such priorities would have to be

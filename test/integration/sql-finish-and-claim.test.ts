@@ -246,3 +246,22 @@ test('says that nothing waits only where that is so, for whatever reason it wait
   await enqueue(db.owner, 'select 1', 'a')
   expect([await left(true), await left(false)]).toEqual([0, 0])
 })
+
+test('says whether a slot of a limited topic is left to others', async () => {
+  await setParameter(db.owner, '/limited', LIMIT, '1')
+  for (const topic of ['limited', 'limited', 'a', 'b'])
+    await enqueue(db.owner, `select '${topic}'`, topic, { priority: topic === 'limited' ? 1 : 2 })
+  const worker = await startWorker(db)
+  const told = []
+  for (let claim: Claim = await worker.take(); claim.task_id !== null; ) {
+    const next = await worker.finishAndClaim(claim, false)
+    told.push([claim.topic, next.topic, next.leaves_slot])
+    claim = next
+  }
+  expect(told).toEqual([
+    ['limited', 'limited', false],
+    ['limited', 'a', true],
+    ['a', 'b', false],
+    ['b', null, null],
+  ])
+})

@@ -72,6 +72,7 @@ export interface Claim {
 
 export interface NextClaim extends Claim {
   look_ms: number | null
+  leaves_slot: boolean | null
 }
 
 export interface SqlWorker {

@@ -24,14 +24,17 @@ export interface Claimed {
   waitMs: number | null
   /** what a look at all that waits took */
   lookMs: number | null
+  /** the task before it had a slot of a limited topic that it does not take over */
+  leavesSlot: boolean
 }
 
 /** A row of background_queue.claim() or finish_and_claim() as text. */
 export function readClaimed(fields: (string | null)[]): Claimed {
-  const [id, token, sql, topic, mode, isolation, role, timeout, done, attempt, waited, most, look] = fields
+  const [id, token, sql, topic, mode, isolation, role, timeout, done, attempt, waited, most, look, left] =
+    fields
   const toNumber = (text: string | null | undefined): number | null => (text == null ? null : Number(text))
-  const [waitMs, lookMs] = [toNumber(waited), toNumber(look)]
-  if (id == null) return { claim: undefined, waitMs, lookMs }
+  const [waitMs, lookMs, leavesSlot] = [toNumber(waited), toNumber(look), left === 't']
+  if (id == null) return { claim: undefined, waitMs, lookMs, leavesSlot }
   const claim = {
     id: BigInt(id),
     token: token!,
@@ -46,5 +49,5 @@ export function readClaimed(fields: (string | null)[]): Claimed {
     waitedMs: waitMs,
     maxTasksPerCommit: Number(most),
   }
-  return { claim, waitMs: null, lookMs }
+  return { claim, waitMs: null, lookMs, leavesSlot }
 }

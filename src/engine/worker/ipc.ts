@@ -15,7 +15,7 @@ export type ToWorker =
 export type FromWorker =
   | { type: 'connected'; backend: Backend }
   | { type: 'ready' }
-  /** isNext: in the commit of the last task, of its topic: it leaves no slot to others, and is no news of more */
+  /** isNext: in the commit of the last task: it leaves no slot to others, and is no news of more */
   | { type: 'claimed'; task: RunningTask; isNext: boolean }
   | { type: 'ended'; task: RunningTask; ending: Ending; lines?: LogLine[] }
   /** tasks that ran in the transaction of the one that ended last */

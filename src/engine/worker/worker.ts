@@ -54,8 +54,8 @@ export class Worker {
   private isWakePending = false
   /** claimed in the commit of the last task */
   private claimed: Claim | undefined
-  /** the topic of the task in whose commit the one in hand was claimed; undefined: it was not */
-  private topicBefore: string | null | undefined
+  /** the task in hand was claimed in the commit of one before it, and leaves no slot to others */
+  private isNext = false
   private lookAgainAt = 0
   /** nothing waited when the last task ended */
   private isEmpty = false
@@ -92,7 +92,7 @@ export class Worker {
   /** The next task; undefined after a sleep without one. */
   private async next(): Promise<Claim | undefined> {
     const claim = this.claimed
-    if (!claim) this.topicBefore = undefined
+    if (!claim) this.isNext = false
     if (claim) {
       this.claimed = undefined
       await this.makeClean(claim)
@@ -187,7 +187,7 @@ export class Worker {
 
   private async runTask(claim: Claim): Promise<void> {
     const task = describe(claim)
-    const isNext = task.topic === this.topicBefore
+    const isNext = this.isNext
     this.session.notices.begin(task)
     const startedAt = performance.now()
     const running = this.attempt(claim)
@@ -208,7 +208,7 @@ export class Worker {
     this.isRunning = true
     try {
       const { next, ...execution } = await execute(this.session, claim, this.successor)
-      if (next) this.follow(next, claim.topic)
+      if (next) this.follow(next)
       return { state: 'finished', ...execution }
     } catch (error) {
       if (this.session.database.lost) throw error
@@ -218,10 +218,10 @@ export class Worker {
     }
   }
 
-  private follow({ claim, waitMs, lookMs }: Claimed, topic: string | null): void {
+  private follow({ claim, waitMs, lookMs, leavesSlot }: Claimed): void {
     this.claimed = claim
     this.isEmpty = !claim && waitMs === null
-    this.topicBefore = topic
+    this.isNext = !leavesSlot
     if (lookMs !== null) this.noteLook(lookMs)
   }
 
