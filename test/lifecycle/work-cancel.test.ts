@@ -104,7 +104,7 @@ describe('pg_background_cancel', () => {
         Array.from(
           { length: 10 },
           (_, n) =>
-            `insert into ledger select ${round * 10 + n} from pg_sleep(${(Math.random() * 0.02).toFixed(3)})`,
+            `insert into ledger select ${round * 10 + n} from pg_sleep(${(Math.random() * 0.05).toFixed(3)})`,
         ),
       )
       ids.push(...added)

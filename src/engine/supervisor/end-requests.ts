@@ -17,10 +17,18 @@ interface Watched {
   killAt: number
 }
 
+/** What was asked of a task whose worker had not told of it yet. */
+interface Early {
+  taskId: bigint
+  reason: string
+  by: string
+}
+
 /** Ends of running attempts: time-outs, cancels and releases; first asked for, then forced. */
 export class EndRequests {
   private readonly link: Link
   private readonly watched = new Map<WorkerProcess, Watched>()
+  private readonly early = new WeakMap<WorkerProcess, Early>()
 
   constructor(link: Link) {
     this.link = link
@@ -29,7 +37,7 @@ export class EndRequests {
   watch(worker: WorkerProcess, task: RunningTask): void {
     const timeoutAt =
       task.timeoutInSec === null ? Number.POSITIVE_INFINITY : performance.now() + task.timeoutInSec * 1000
-    this.watched.set(worker, {
+    const watched: Watched = {
       task,
       timeoutAt,
       isRequested: false,
@@ -38,7 +46,12 @@ export class EndRequests {
       askAgainAt: Number.POSITIVE_INFINITY,
       terminateAt: Number.POSITIVE_INFINITY,
       killAt: Number.POSITIVE_INFINITY,
-    })
+    }
+    this.watched.set(worker, watched)
+    const early = this.early.get(worker)
+    if (early?.taskId !== task.id) return
+    this.early.delete(worker)
+    note(watched, early)
   }
 
   forget(worker: WorkerProcess): void {
@@ -53,7 +66,7 @@ export class EndRequests {
     return Math.min(Number.POSITIVE_INFINITY, ...times)
   }
 
-  /** Asks for the end of what a worker runs, if that is still this task (and this attempt, where a token tells it). */
+  /** Asks for the end of what a worker runs, if that is this task (and this attempt, where a token tells it). */
   async request(
     worker: WorkerProcess,
     taskId: bigint,
@@ -62,18 +75,22 @@ export class EndRequests {
     by: string,
     isAgain = false,
   ): Promise<void> {
+    if (worker.id === null || !worker.backend) return
     const watched = this.watched.get(worker)
-    if (!watched || watched.task.id !== taskId || worker.id === null || !worker.backend) return
-    if (watched.isRequested && reason === 'release' && !isAgain) return
-    const isFirst = !watched.isRequested
-    watched.isRequested = true
-    Object.assign(watched, { reason, by, askAgainAt: performance.now() + ASK_AGAIN_MS })
-    if (isFirst) watched.terminateAt = performance.now() + GRACE_MS
+    const isKnown = watched?.task.id === taskId
+    if (isKnown && watched.isRequested && reason === 'release' && !isAgain) return
+    const isFirst = !isKnown || !watched.isRequested
+    if (isKnown) note(watched, { reason, by })
+    // the database knows better what it runs now; the worker will say so in a moment
+    else this.early.set(worker, { taskId, reason, by })
     const { control } = this.link
     try {
-      await control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
+      const isAsked = await control.requestEnd(worker.id, taskId, token, reason, by, worker.backend)
+      if (!isAsked) this.early.delete(worker)
     } catch (error) {
-      if (isFirst) this.postpone(watched)
+      this.early.delete(worker)
+      const current = this.watched.get(worker)
+      if (isFirst && current?.task.id === taskId) this.postpone(current)
       if (control.database.lost) throw error
     }
   }
@@ -110,4 +127,10 @@ export class EndRequests {
   private askAgain(worker: WorkerProcess, { task, reason, by }: Watched): Promise<void> {
     return this.request(worker, task.id, task.token, reason, by, true)
   }
+}
+
+function note(watched: Watched, { reason, by }: Pick<Early, 'reason' | 'by'>): void {
+  const now = performance.now()
+  if (!watched.isRequested) watched.terminateAt = now + GRACE_MS
+  Object.assign(watched, { isRequested: true, reason, by, askAgainAt: now + ASK_AGAIN_MS })
 }
