@@ -1,15 +1,13 @@
 import './navigator.js'
 import type { Writable } from 'node:stream'
 import pg from 'pg'
-import type { Inbox, Reader } from './inbox.js'
+import { DATA_ROW, type Inbox, READY, type Reader } from './inbox.js'
 
 /** https://www.postgresql.org/docs/current/protocol-message-formats.html */
 const COMMAND_COMPLETE = 0x43
-const DATA_ROW = 0x44
 const EMPTY_QUERY = 0x49
 const ERROR = 0x45
 const FUNCTION_RESULT = 0x56
-const READY = 0x5a
 const LENGTH_BYTES = 4
 const COUNT_BYTES = 2
 

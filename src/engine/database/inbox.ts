@@ -4,12 +4,12 @@ import { isDiscarding } from './statement.js'
 
 /** https://www.postgresql.org/docs/current/protocol-message-formats.html */
 const HEADER_BYTES = 5
-const DATA_ROW = 0x44
+export const DATA_ROW = 0x44
 const COPY_DATA = 0x64
 const NOTICE = 0x4e
 const SETTING = 0x53
 const NOTIFICATION = 0x41
-const READY = 0x5a
+export const READY = 0x5a
 
 /** A row beyond this size is dropped while rows are, a notice always. */
 const LARGE_BYTES = new Map([

@@ -191,17 +191,23 @@ export class Worker {
     this.session.notices.begin(task)
     const startedAt = performance.now()
     const running = this.attempt(claim)
-    const claimed: FromWorker = { type: 'claimed', task, isNext }
-    if (isNext) this.reportSoon(claimed)
-    // its SQL is on its way before others hear of it
-    else setImmediate(() => this.report(claimed))
-    const { followed, ...ending } = await running
+    const [{ followed, ...ending }] = await Promise.all([
+      running,
+      this.tell({ type: 'claimed', task, isNext }),
+    ])
     const durationMs = performance.now() - startedAt
     if (!followed) this.successor.pace.note(claim.topic, durationMs)
     this.reportSoon(
       { type: 'ended', task, ending: { durationMs, ...ending }, ...this.session.notices.end() },
       ...(followed ? [{ type: 'followed' as const, runs: followed }] : []),
     )
+  }
+
+  /** Its SQL is on its way before others hear of a task. */
+  private async tell(claimed: FromWorker & { type: 'claimed' }): Promise<void> {
+    if (claimed.isNext) return this.reportSoon(claimed)
+    await new Promise(setImmediate)
+    this.report(claimed)
   }
 
   private async attempt(claim: Claim): Promise<Attempt> {
