@@ -113,7 +113,9 @@ test.each<[what: string, sql: string, sqlstate: string]>([
 })
 
 test('shows a task no token, neither in an error context nor in its session', async () => {
-  await db.admin.query(`alter role ${ALICE} set log_parameter_max_length_on_error = -1`)
+  await db.admin.query(
+    `alter role ${ALICE} in database ${db.name} set log_parameter_max_length_on_error = -1`,
+  )
   try {
     await alice.session.database.close()
     await db.owner.query('create table seen (text text)')
@@ -132,7 +134,7 @@ test('shows a task no token, neither in an error context nor in its session', as
     const rows = await db.owner.query<{ text: string }>('select text from seen')
     expect(rows.filter(({ text }) => /portal|[0-9a-f]{8}-[0-9a-f]{4}-/.test(text ?? ''))).toEqual([])
   } finally {
-    await db.admin.query(`alter role ${ALICE} reset log_parameter_max_length_on_error`)
+    await db.admin.query(`alter role ${ALICE} in database ${db.name} reset log_parameter_max_length_on_error`)
   }
 })
 
@@ -147,7 +149,7 @@ test.each<[setting: string, sql: string]>([
   [`role = ${GROUP}`, `do $$ begin assert current_user = '${GROUP}'; end $$`],
   [`idle_in_transaction_session_timeout = '1ms'`, 'insert into effects values (1)'],
 ])('works twice for a role with %s', async (setting, sql) => {
-  await db.admin.query(`alter role ${ALICE} set ${setting}`)
+  await db.admin.query(`alter role ${ALICE} in database ${db.name} set ${setting}`)
   try {
     const tasks = [await alice.enqueue(sql), await alice.enqueue(sql)]
     await alice.session.database.close()
@@ -155,7 +157,7 @@ test.each<[setting: string, sql: string]>([
     for (const id of tasks) expect(await alice.outcome(id)).toMatchObject({ state: 'finished', failures: 0 })
     expect(await alice.run('select 1 / 0')).toMatchObject({ state: 'failed', sqlstate: '22012' })
   } finally {
-    await db.admin.query(`alter role ${ALICE} reset all`)
+    await db.admin.query(`alter role ${ALICE} in database ${db.name} reset all`)
     await alice.session.database.close()
     await effects()
   }
