@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from 'vitest'
 import { pgbq, startWork } from '../support/cli.js'
 import { useDatabase } from '../support/database.js'
+import { waitFor } from '../support/wait.js'
 import { holderOf, stop, useQueue } from './work-support.js'
 
 vi.setConfig({ testTimeout: 90_000 })
@@ -231,7 +232,10 @@ describe('pgbq uninstall', () => {
       stdout: 'The queue is gone from schema "public"\n',
     })
     await work.event((e) => e.event === 'database_lost')
-    await stop(work)
+    const sessions = `select pid from pg_stat_activity where application_name like 'pg_background_queue%'
+      and datname = current_database()`
+    await waitFor('every session to be gone', async () => (await db.admin.query(sessions)).length === 0)
+    expect(await stop(work)).toBe(0)
   })
 })
 
