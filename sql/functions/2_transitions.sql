@@ -10,9 +10,47 @@
 -- SQLSTATEs: PQ001 claim lost · PQ002 end requested · PQ003 worker unknown · PQ004 group over · PQ010 blank SQL ·
 -- PQ011 topic · PQ012 option · PQ013 refused retry · PQ020 parameter
 
--- The table's own rule runs with the search_path of whoever writes a row, the owner in psql too (1 µs a row).
-alter function background_queue.is_possible(:"schema".pg_background_queue_task_state, text, timestamptz, timestamptz, text,
-  bytea, bigint, text, text, text, integer, integer, integer, double precision) set search_path = pg_catalog, pg_temp;
+-- The rules of a row, by name, in one CHECK: fifteen would be read and prepared anew by each statement that writes tasks.
+-- So would each expression here by each transaction, which is why one says of most rows that they are right. It runs with
+-- the search_path of whoever writes a row, the owner in psql too.
+create or replace function background_queue.is_possible(p_state :"schema".pg_background_queue_task_state, p_topic text,
+  p_started_at timestamptz, p_closed_at timestamptz, p_errors text, p_token_hash bytea, p_worker_id bigint,
+  p_end_requested text, p_mode text, p_isolation text, p_retry_count integer, p_retry_delay_in_sec integer,
+  p_max_retries integer, p_timeout_in_sec double precision) returns boolean language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+declare
+  v_broken text;
+begin
+  if p_mode = 'auto' and num_nulls(p_end_requested, p_errors, p_isolation, p_max_retries, p_timeout_in_sec) = 5
+     and p_retry_count >= 0 and p_retry_delay_in_sec >= 0 and coalesce(length(p_topic) between 1 and 200, true)
+     and (case p_state
+       when 'running' then p_closed_at is null and num_nulls(p_started_at, p_token_hash, p_worker_id) = 0
+       when 'finished' then p_closed_at is not null and num_nonnulls(p_token_hash, p_worker_id) = 0 end) then
+    return true;
+  end if;
+  v_broken := case
+    when p_state in ('pending', 'running', 'retrying') and p_closed_at is not null then 'waiting_has_not_ended'
+    when p_state in ('failed', 'finished', 'cancelled') and p_closed_at is null then 'closed_has_ended'
+    when p_state = 'pending' and p_started_at is not null then 'pending_has_not_started'
+    when p_state in ('running', 'retrying') and p_started_at is null then 'running_has_started'
+    when p_state = 'finished' and p_errors is not null then 'finished_has_no_errors'
+    when p_state = 'retrying' and p_errors is null then 'retrying_has_errors'
+    when p_state <> 'running' and (p_token_hash is not null or p_worker_id is not null or p_end_requested is not null)
+      then 'only_running_is_claimed'
+    when (p_token_hash is null) <> (p_worker_id is null) then 'claim_is_whole'
+    when length(p_topic) not between 1 and 200 then 'topic_has_1_to_200_characters'
+    when p_end_requested not in ('cancel', 'timeout', 'release') then 'end_requested_is_known'
+    when p_mode not in ('auto', 'transaction', 'autocommit') then 'mode_is_known'
+    when p_isolation not in ('read committed', 'repeatable read', 'serializable') then 'isolation_is_known'
+    when p_retry_count < 0 or p_retry_delay_in_sec < 0 or p_max_retries not between 0 and 1000 then 'retries_are_counted'
+    when p_timeout_in_sec < 0 then 'timeout_is_positive'
+  end;
+  if v_broken is not null then
+    raise exception using errcode = '23514', constraint = v_broken, table = 'pg_background_tasks',
+      message = format('A %s task breaks the rule "%s"', p_state, v_broken);
+  end if;
+  return true;
+end $$;
 
 -- What can be known of a new task to be right; null is not. Of one statement, that the planner puts where it is called.
 create or replace function background_queue.is_acceptable(p_sql text, p_topic text) returns boolean language sql immutable as
@@ -388,68 +426,68 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off as $$
 declare
   v_place record := background_queue.next_place(p_ids[1], p_worker_id, p_secret, p_is_near);
-  v_next record;
   v_settings background_queue.lanes;
   v_changed integer;
+  v_followed integer := 0;
 begin
   if current_setting('transaction_read_only') = 'on' and pg_current_xact_id_if_assigned() is null then
     wait_ms := -1;
     return;
   end if;
-  look_ms := v_place.look_ms;
-  if v_place.lane is not null then
-    select t.id, t.enqueued_by = pg_get_userbyid(t.enqueued_by_oid)
-        and (not v_place.has_lanes or background_queue.lane_of(t.topic) = t.lane) as is_here,
-      t.sql_statement, t.topic, t.mode, t.isolation, t.enqueued_by, t.timeout_in_sec, t.statements_done, t.retry_count, t.run_at
-    into v_next from :"schema".pg_background_tasks t
-    where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
-      and t.priority = v_place.priority and t.run_at <= clock_timestamp()
-      and (t.run_at, t.id) >= (v_place.run_at, v_place.id) and t.id <> all (p_ids)
-    order by t.run_at, t.id limit 1 for no key update skip locked;
-    if v_next.is_here then
-      task_id := v_next.id;
-      token := gen_random_uuid();
-    end if;
-  end if;
-  update :"schema".pg_background_tasks t set
-    state = case t.id when finish_and_claim.task_id then 'running' else 'finished' end :::"schema".pg_background_queue_task_state,
-    worker_id = case t.id when finish_and_claim.task_id then p_worker_id end,
-    token_hash = case t.id when finish_and_claim.task_id then sha256(convert_to(finish_and_claim.token, 'UTF8')) end,
-    started_at = case t.id when finish_and_claim.task_id then v_place.passed_at when p_ids[1] then t.started_at
-      else to_timestamp(p_instants[array_position(p_ids, t.id)]) end,
-    closed_at = case t.id when finish_and_claim.task_id then null
-      else coalesce(to_timestamp(p_instants[array_position(p_ids, t.id) + 1]), v_place.passed_at) end,
-    errors = null, rows_affected = p_rows[array_position(p_ids, t.id)], command_tag = p_tags[array_position(p_ids, t.id)],
-    lane = case t.id when finish_and_claim.task_id then t.lane else '' end
-  where t.id = any (p_ids || finish_and_claim.task_id) and case t.id
-    when finish_and_claim.task_id then true
-    when p_ids[1] then t.state = 'running' and t.token_hash = sha256(convert_to(p_token, 'UTF8')) and t.end_requested is null
-    else t.state = 'pending' and (t.enqueued_by_oid, coalesce(t.topic, '')) = (select l.enqueued_by_oid, coalesce(l.topic, '')
-      from :"schema".pg_background_tasks l where l.id = p_ids[1]) end;
+  -- whose role was renamed, or whose topic has got a lane of its own, claim() finds
+  select t.id, gen_random_uuid(), t.sql_statement, t.topic, t.mode, t.isolation, t.enqueued_by,
+    nullif(coalesce(t.timeout_in_sec, v_place.timeout_in_sec), 0), t.statements_done, t.retry_count + 1,
+    least(date_part('epoch', clock_timestamp() - t.run_at) * 1000, 2147483647), v_place.max_tasks_per_commit, v_place.leaves_slot
+  into task_id, token, sql_statement, topic, mode, isolation, role, timeout_in_sec, statements_done, attempt, wait_ms,
+    max_tasks_per_commit, leaves_slot
+  from :"schema".pg_background_tasks t
+  where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
+    and t.priority = v_place.priority and t.run_at <= clock_timestamp()
+    and (t.run_at, t.id) >= (v_place.run_at, v_place.id) and t.id <> all (p_ids)
+    and t.enqueued_by = pg_get_userbyid(t.enqueued_by_oid)
+    and (not v_place.has_lanes or background_queue.lane_of(t.topic) = t.lane)
+  order by t.run_at, t.id limit 1 for no key update skip locked;
+  -- both in one statement: each one that writes tasks reads and prepares their rules and indexes anew
+  update :"schema".pg_background_tasks t set state = n.state, worker_id = n.worker_id, token_hash = n.token_hash, lane = n.lane,
+    started_at = coalesce(n.started_at, t.started_at), closed_at = n.closed_at, errors = null,
+    rows_affected = n.rows_affected, command_tag = n.command_tag
+  from (values
+    (p_ids[1], 'finished':::"schema".pg_background_queue_task_state, null::bigint, null::bytea, '', null::timestamptz,
+      coalesce(to_timestamp(p_instants[2]), v_place.passed_at), p_rows[1], p_tags[1], sha256(convert_to(p_token, 'UTF8'))),
+    (finish_and_claim.task_id, 'running', p_worker_id, sha256(convert_to(finish_and_claim.token, 'UTF8')), v_place.lane,
+      v_place.passed_at, null, null, null, null)
+  ) n(id, state, worker_id, token_hash, lane, started_at, closed_at, rows_affected, command_tag, shown_hash)
+  where t.id = n.id
+    and (n.shown_hash is null or t.state = 'running' and t.token_hash = n.shown_hash and t.end_requested is null);
   get diagnostics v_changed = row_count;
-  if v_changed < cardinality(p_ids) + (task_id is not null)::integer then
+  look_ms := v_place.look_ms;
+  if v_changed = 2 and cardinality(p_ids) = 1 and not v_place.has_lanes then
+    return;
+  end if;
+  if cardinality(p_ids) > 1 then
+    update :"schema".pg_background_tasks t set state = 'finished', lane = '', errors = null,
+      started_at = to_timestamp(p_instants[array_position(p_ids, t.id)]),
+      closed_at = to_timestamp(p_instants[array_position(p_ids, t.id) + 1]),
+      rows_affected = p_rows[array_position(p_ids, t.id)], command_tag = p_tags[array_position(p_ids, t.id)]
+    from :"schema".pg_background_tasks l
+    where l.id = p_ids[1] and t.id = any (p_ids[2:]) and t.state = 'pending' and t.enqueued_by_oid = l.enqueued_by_oid
+      and coalesce(t.topic, '') = coalesce(l.topic, '');
+    get diagnostics v_followed = row_count;
+  end if;
+  if v_changed + v_followed < cardinality(p_ids) + (task_id is not null)::integer then
     perform background_queue.unfinished(p_ids, p_token);
   end if;
   if v_place.has_lanes is distinct from false then
     perform background_queue.cool((select t.topic from :"schema".pg_background_tasks t where t.id = p_ids[1]));
+    v_settings := background_queue.topic_settings(topic);
+    max_tasks_per_commit := v_settings.max_tasks_per_commit;
+    timeout_in_sec := nullif(coalesce((select t.timeout_in_sec from :"schema".pg_background_tasks t
+      where t.id = finish_and_claim.task_id), v_settings.timeout_in_sec), 0);
   end if;
   if task_id is null then
     wait_ms := case when current_setting('transaction_isolation') <> 'read committed'
       or exists (select from :"schema".pg_background_tasks t where t.state in ('pending', 'retrying')) then 0 end;
-    return;
   end if;
-  if v_place.has_lanes then
-    v_settings := background_queue.topic_settings(v_next.topic);
-  else
-    v_settings.timeout_in_sec := v_place.timeout_in_sec;
-    v_settings.max_tasks_per_commit := v_place.max_tasks_per_commit;
-  end if;
-  sql_statement := v_next.sql_statement; topic := v_next.topic; mode := v_next.mode;
-  isolation := v_next.isolation; role := v_next.enqueued_by; statements_done := v_next.statements_done;
-  attempt := v_next.retry_count + 1; leaves_slot := v_place.leaves_slot;
-  wait_ms := least(extract(epoch from clock_timestamp() - v_next.run_at) * 1000, 2147483647);
-  timeout_in_sec := nullif(coalesce(v_next.timeout_in_sec, v_settings.timeout_in_sec), 0);
-  max_tasks_per_commit := v_settings.max_tasks_per_commit;
 end $$;
 
 -- step: statement p_number of a task that runs outside a transaction is done; commits with it where that is possible.

@@ -96,46 +96,45 @@ create or replace function background_queue.next_place(p_ending bigint, p_worker
   out look_ms double precision, out leaves_slot boolean)
 language plpgsql as $$
 declare
-  v record;
-  v_head record;
+  v_roles oid[]; v_served text[]; v_is_shut boolean; v_has_better boolean;
+  v_own_lane text; -- null: its slot has to cool
 begin
   passed_at := clock_timestamp();
   if p_is_near is null or current_setting('transaction_isolation') <> 'read committed' then
     return;
   end if;
-  select w.role_oid, w.sets_role, s.lanes as served, t.enqueued_by_oid, t.lane, t.topic, t.priority, t.run_at, t.id,
-    q.timeout_in_sec, q.max_tasks_per_commit, q.paused or q.max_running < (select count(*) from background_queue.workers) as is_shut,
-    q.delay_in_sec > 0 or exists (select from background_queue.lanes l where l.lane > '') as has_lanes,
+  select case when not w.sets_role then array[w.role_oid] end, s.lanes, t.enqueued_by_oid, t.lane, t.lane, t.topic, t.priority,
+    t.run_at, t.id, q.timeout_in_sec, q.max_tasks_per_commit,
+    q.paused or q.max_running < (select count(*) from background_queue.workers),
+    q.delay_in_sec > 0 or exists (select from background_queue.lanes l where l.lane > ''),
     exists (select from :"schema".pg_background_tasks b where b.state in ('pending', 'retrying')
-      and b.enqueued_by_oid = t.enqueued_by_oid and b.lane = t.lane and b.priority < t.priority) as has_better
-  into v from background_queue.workers w join background_queue.supervisors s on s.id = w.supervisor_id
+      and b.enqueued_by_oid = t.enqueued_by_oid and b.lane = t.lane and b.priority < t.priority)
+  into v_roles, v_served, role_oid, lane, v_own_lane, topic, priority, run_at, id, timeout_in_sec, max_tasks_per_commit,
+    v_is_shut, has_lanes, v_has_better
+  from background_queue.workers w join background_queue.supervisors s on s.id = w.supervisor_id
     join background_queue.lanes q on q.lane = '' join :"schema".pg_background_tasks t on t.id = p_ending
   where w.id = p_worker_id and w.backend_pid = pg_backend_pid() and w.secret_hash = sha256(convert_to(p_secret, 'UTF8'));
-  if not found or v.is_shut then
+  if p_is_near and lane = '' and not (v_has_better or v_is_shut) and v_served is null then
+    return;
+  elsif v_is_shut is distinct from false then
+    lane := null;
+    return;
+  elsif lane <> '' and (background_queue.topic_settings(topic)).delay_in_sec > 0 then
+    v_own_lane := null;
+  end if;
+  if p_is_near and not (v_has_better and background_queue.is_overtaken(role_oid, v_own_lane, priority))
+     and (v_own_lane = '' and v_served is null
+       or v_own_lane <> '' and not (background_queue.lane_state(v_own_lane, v_served, p_ending)).is_blocked) then
     return;
   end if;
-  if v.lane <> '' and (background_queue.topic_settings(v.topic)).delay_in_sec > 0 then
-    v.lane := null; -- its slot has to cool
+  select h.role, h.lane, h.priority, h.run_at, h.id into role_oid, lane, priority, run_at, id
+  from background_queue.heads(coalesce(v_roles, background_queue.waiting_roles()), v_served, '{}', p_ending) h
+  where h.is_due order by h.priority, h.run_at, h.id limit 1;
+  look_ms := date_part('epoch', clock_timestamp() - passed_at) * 1000;
+  if lane <> '' and lane is distinct from v_own_lane then
+    lane := null;
   end if;
-  if p_is_near and not (v.has_better and background_queue.is_overtaken(v.enqueued_by_oid, v.lane, v.priority))
-     and (v.lane = '' and v.served is null
-       or v.lane <> '' and not (background_queue.lane_state(v.lane, v.served, p_ending)).is_blocked) then
-    v_head := v;
-    role_oid := v.enqueued_by_oid;
-  else
-    select * into v_head from background_queue.heads(
-      case when v.sets_role then background_queue.waiting_roles() else array[v.role_oid] end, v.served, '{}', p_ending) h
-    where h.is_due order by h.priority, h.run_at, h.id limit 1;
-    look_ms := extract(epoch from clock_timestamp() - passed_at) * 1000;
-    if not found or (v_head.lane <> '' and v_head.lane is distinct from v.lane) then
-      return;
-    end if;
-    role_oid := v_head.role;
-  end if;
-  lane := v_head.lane; priority := v_head.priority; run_at := v_head.run_at; id := v_head.id;
-  topic := v.topic; has_lanes := v.has_lanes; timeout_in_sec := v.timeout_in_sec;
-  max_tasks_per_commit := v.max_tasks_per_commit;
-  leaves_slot := v.lane <> '' and v_head.lane <> v.lane;
+  leaves_slot := v_own_lane <> '' and lane <> v_own_lane;
 end $$;
 
 -- Whether a task of a better priority is due in a lane; also true where more than three such priorities would have to be
