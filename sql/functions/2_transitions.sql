@@ -24,6 +24,7 @@ begin
   if p_mode = 'auto' and num_nulls(p_end_requested, p_errors, p_isolation, p_max_retries, p_timeout_in_sec) = 5
      and p_retry_count >= 0 and p_retry_delay_in_sec >= 0 and coalesce(length(p_topic) between 1 and 200, true)
      and (case p_state
+       when 'pending' then num_nonnulls(p_started_at, p_closed_at, p_token_hash, p_worker_id) = 0
        when 'running' then p_closed_at is null and num_nulls(p_started_at, p_token_hash, p_worker_id) = 0
        when 'finished' then p_closed_at is not null and num_nonnulls(p_token_hash, p_worker_id) = 0 end) then
     return true;
@@ -427,6 +428,7 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set j
 declare
   v_place record := background_queue.next_place(p_ids[1], p_worker_id, p_secret, p_is_near);
   v_settings background_queue.lanes;
+  v_due_at timestamptz;
   v_changed integer;
   v_followed integer := 0;
 begin
@@ -434,11 +436,11 @@ begin
     wait_ms := -1;
     return;
   end if;
-  -- whose role was renamed, or whose topic has got a lane of its own, claim() finds
-  select t.id, gen_random_uuid(), t.sql_statement, t.topic, t.mode, t.isolation, t.enqueued_by,
-    nullif(coalesce(t.timeout_in_sec, v_place.timeout_in_sec), 0), t.statements_done, t.retry_count + 1,
-    least(date_part('epoch', clock_timestamp() - t.run_at) * 1000, 2147483647), v_place.max_tasks_per_commit, v_place.leaves_slot
-  into task_id, token, sql_statement, topic, mode, isolation, role, timeout_in_sec, statements_done, attempt, wait_ms,
+  -- Whose role was renamed, or whose topic has got a lane of its own, claim() finds. Nothing is worked out here that is
+  -- dear, for it would be for each row that others hold.
+  select t.id, t.sql_statement, t.topic, t.mode, t.isolation, t.enqueued_by, t.statements_done, t.retry_count + 1, t.run_at,
+    nullif(coalesce(t.timeout_in_sec, v_place.timeout_in_sec), 0), v_place.max_tasks_per_commit, v_place.leaves_slot
+  into task_id, sql_statement, topic, mode, isolation, role, statements_done, attempt, v_due_at, timeout_in_sec,
     max_tasks_per_commit, leaves_slot
   from :"schema".pg_background_tasks t
   where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
@@ -447,6 +449,7 @@ begin
     and t.enqueued_by = pg_get_userbyid(t.enqueued_by_oid)
     and (not v_place.has_lanes or background_queue.lane_of(t.topic) = t.lane)
   order by t.run_at, t.id limit 1 for no key update skip locked;
+  token := gen_random_uuid();
   -- both in one statement: each one that writes tasks reads and prepares their rules and indexes anew
   update :"schema".pg_background_tasks t set state = n.state, worker_id = n.worker_id, token_hash = n.token_hash, lane = n.lane,
     started_at = coalesce(n.started_at, t.started_at), closed_at = n.closed_at, errors = null,
@@ -461,6 +464,7 @@ begin
     and (n.shown_hash is null or t.state = 'running' and t.token_hash = n.shown_hash and t.end_requested is null);
   get diagnostics v_changed = row_count;
   look_ms := v_place.look_ms;
+  wait_ms := least(date_part('epoch', v_place.passed_at - v_due_at) * 1000, 2147483647);
   if v_changed = 2 and cardinality(p_ids) = 1 and not v_place.has_lanes then
     return;
   end if;

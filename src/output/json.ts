@@ -10,13 +10,11 @@ export function toJson(value: unknown, indent = 2, depth = 0): string {
       depth,
     )
   if (value !== null && typeof value === 'object' && !('toJSON' in value)) {
-    const entries = Object.entries(value).filter(([, v]) => v !== undefined)
-    return list(
-      entries.map(([key, v]) => `${JSON.stringify(key)}:${indent ? ' ' : ''}${toJson(v, indent, depth + 1)}`),
-      '{}',
-      indent,
-      depth,
-    )
+    const parts: string[] = []
+    for (const [key, v] of Object.entries(value))
+      if (v !== undefined)
+        parts.push(`${JSON.stringify(key)}:${indent ? ' ' : ''}${toJson(v, indent, depth + 1)}`)
+    return list(parts, '{}', indent, depth)
   }
   return JSON.stringify(value ?? null)
 }

@@ -39,7 +39,7 @@ test.each([
   [12n, '12'],
   [true, 'true'],
   [[], '{}'],
-  [[1n, null], '{"1",NULL}'],
+  [[1n, 2.5, true, null], '{1,2.5,true,NULL}'],
   [['a,b', '{', '\\', '"', '', '\t'], '{"a,b","{","\\\\","\\"","","\t"}'],
 ])('writes %o as %j', (value, text) => {
   expect(asText(value)).toBe(text)

@@ -46,8 +46,10 @@ export function asText(value: unknown): string | null {
   return Array.isArray(value) ? `{${value.map(asElement).join(',')}}` : String(value)
 }
 
-const asElement = (value: unknown): string =>
-  value === null ? 'NULL' : `"${String(value).replace(/["\\]/g, '\\$&')}"`
+function asElement(value: unknown): string {
+  if (value === null) return 'NULL'
+  return typeof value === 'string' ? `"${value.replace(/["\\]/g, '\\$&')}"` : String(value)
+}
 
 function message(type: number, body: Buffer[]): Buffer {
   const bytes = Buffer.concat([Buffer.alloc(1 + LENGTH_BYTES), ...body])
