@@ -436,18 +436,18 @@ begin
     wait_ms := -1;
     return;
   end if;
-  -- Whose role was renamed, or whose topic has got a lane of its own, claim() finds. Nothing is worked out here that is
-  -- dear, for it would be for each row that others hold.
-  select t.id, t.sql_statement, t.topic, t.mode, t.isolation, t.enqueued_by, t.statements_done, t.retry_count + 1, t.run_at,
+  -- One whose role was renamed, or whose topic has got a lane of its own, is for claim(). Nothing is worked out here that
+  -- is dear, for it would be for each row that others hold.
+  select case when t.enqueued_by = pg_get_userbyid(t.enqueued_by_oid)
+      and (not v_place.has_lanes or background_queue.lane_of(t.topic) = t.lane) then t.id end,
+    t.sql_statement, t.topic, t.mode, t.isolation, t.enqueued_by, t.statements_done, t.retry_count + 1, t.run_at,
     nullif(coalesce(t.timeout_in_sec, v_place.timeout_in_sec), 0), v_place.max_tasks_per_commit, v_place.leaves_slot
-  into task_id, sql_statement, topic, mode, isolation, role, statements_done, attempt, v_due_at, timeout_in_sec,
-    max_tasks_per_commit, leaves_slot
+  into task_id, sql_statement, topic, mode, isolation, role, statements_done, attempt, v_due_at,
+    timeout_in_sec, max_tasks_per_commit, leaves_slot
   from :"schema".pg_background_tasks t
   where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
     and t.priority = v_place.priority and t.run_at <= clock_timestamp()
     and (t.run_at, t.id) >= (v_place.run_at, v_place.id) and t.id <> all (p_ids)
-    and t.enqueued_by = pg_get_userbyid(t.enqueued_by_oid)
-    and (not v_place.has_lanes or background_queue.lane_of(t.topic) = t.lane)
   order by t.run_at, t.id limit 1 for no key update skip locked;
   token := gen_random_uuid();
   -- both in one statement: each one that writes tasks reads and prepares their rules and indexes anew
@@ -456,12 +456,12 @@ begin
     rows_affected = n.rows_affected, command_tag = n.command_tag
   from (values
     (p_ids[1], 'finished':::"schema".pg_background_queue_task_state, null::bigint, null::bytea, '', null::timestamptz,
-      coalesce(to_timestamp(p_instants[2]), v_place.passed_at), p_rows[1], p_tags[1], sha256(convert_to(p_token, 'UTF8'))),
+      coalesce(to_timestamp(p_instants[2]), v_place.passed_at), p_rows[1], p_tags[1]),
     (finish_and_claim.task_id, 'running', p_worker_id, sha256(convert_to(finish_and_claim.token, 'UTF8')), v_place.lane,
-      v_place.passed_at, null, null, null, null)
-  ) n(id, state, worker_id, token_hash, lane, started_at, closed_at, rows_affected, command_tag, shown_hash)
-  where t.id = n.id
-    and (n.shown_hash is null or t.state = 'running' and t.token_hash = n.shown_hash and t.end_requested is null);
+      v_place.passed_at, null, null, null)
+  ) n(id, state, worker_id, token_hash, lane, started_at, closed_at, rows_affected, command_tag)
+  where t.id = n.id and (t.id = finish_and_claim.task_id
+    or t.state = 'running' and t.token_hash = sha256(convert_to(p_token, 'UTF8')) and t.end_requested is null);
   get diagnostics v_changed = row_count;
   look_ms := v_place.look_ms;
   wait_ms := least(date_part('epoch', v_place.passed_at - v_due_at) * 1000, 2147483647);
@@ -471,7 +471,7 @@ begin
   if cardinality(p_ids) > 1 then
     update :"schema".pg_background_tasks t set state = 'finished', lane = '', errors = null,
       started_at = to_timestamp(p_instants[array_position(p_ids, t.id)]),
-      closed_at = to_timestamp(p_instants[array_position(p_ids, t.id) + 1]),
+      closed_at = coalesce(to_timestamp(p_instants[array_position(p_ids, t.id) + 1]), v_place.passed_at),
       rows_affected = p_rows[array_position(p_ids, t.id)], command_tag = p_tags[array_position(p_ids, t.id)]
     from :"schema".pg_background_tasks l
     where l.id = p_ids[1] and t.id = any (p_ids[2:]) and t.state = 'pending' and t.enqueued_by_oid = l.enqueued_by_oid

@@ -182,6 +182,19 @@ test.each(
   expect([await stateOf(id), await stateOf(next)]).toEqual(['finished', 'pending'])
 })
 
+test.each(WAYS)('steps over no task that is for claim() to move, looking %s', async (_, isNear) => {
+  await enqueue(db.owner)
+  const renamed = await enqueue(db.owner)
+  const behind = await enqueue(db.owner)
+  const worker = await startWorker(db)
+  const claim = await worker.take()
+  await db.owner.query(`update pg_background_tasks set enqueued_by = 'nobody' where id = $1`, [renamed])
+  expect((await worker.finishAndClaim(claim, isNear)).task_id).toBeNull()
+  await worker.claim()
+  expect((await findTask(db, renamed)).lane).toBe('!')
+  expect(await worker.claim()).toMatchObject({ task_id: behind })
+})
+
 test('only finishes for whoever does not know the secret of the worker', async () => {
   const id = await enqueue(db.owner)
   const next = await enqueue(db.owner)
@@ -211,9 +224,12 @@ test.each(WAYS)(
     const next = await enqueue(db.owner)
     const worker = await startWorker(db)
     const claim = await worker.take()
-    expect(await failure(worker.finishAndClaim({ ...claim, token: 'guessed' }, isNear))).toMatchObject({
-      sqlstate: 'PQ001',
-    })
+    for (const token of ['guessed', '', null] as string[]) {
+      const refused = await failure(worker.finishAndClaim({ ...claim, token }, isNear))
+      expect(refused.sqlstate).toBe('PQ001')
+    }
+    const waiting = { ...claim, task_id: next, token: null as unknown as string }
+    expect((await failure(worker.finishAndClaim(waiting, isNear))).sqlstate).toBe('PQ001')
     await db.owner.query(`select background_queue.request_end($1, $2, null, 'cancel', 'me')`, [id, worker.id])
     expect(await failure(worker.finishAndClaim(claim, isNear))).toMatchObject({ sqlstate: 'PQ002' })
     expect([await stateOf(id), await stateOf(next)]).toEqual(['running', 'pending'])

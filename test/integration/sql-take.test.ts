@@ -185,6 +185,20 @@ test('finishes a group at the instants that are told, and claims first what it t
   expect(rows.map((row) => row.command_tag)).toEqual(['SELECT', 'INSERT', 'INSERT', null])
 })
 
+test('ends now what ended at no instant that is known', async () => {
+  for (const sql of ['a', 'b']) await enqueue(db.owner, sql)
+  const { worker, claim } = await lead()
+  const [follower] = await worker.follow(claim, 1)
+  const begun = Date.now() / 1000 - 60
+  await worker.finishGroup(claim, [follower!.task_id], [null, begun, null])
+  await worker.session.query('commit')
+  const [row] = await db.owner.query(
+    `select state::text, closed_at - started_at > '50 s' as is_closed_now from pg_background_tasks where id = $1`,
+    [follower!.task_id],
+  )
+  expect(row).toEqual({ state: 'finished', is_closed_now: true })
+})
+
 /** What must not happen to a task between take() and its finish; each: PQ004, or the error of the first. */
 const CHANGES: [string, string, string][] = [
   [

@@ -43,7 +43,7 @@ async function everything(): Promise<unknown> {
   }
 }
 
-const ENDS: Record<string, (id: bigint, token: string) => Promise<unknown>> = {
+const ENDS: Record<string, (id: bigint, token: string | null) => Promise<unknown>> = {
   finish: (id, token) => worker.session.query(`select background_queue.finish($1, $2, 1, 'X')`, [id, token]),
   step: (id, token) => worker.session.query('select background_queue.step($1, $2, 1)', [id, token]),
   restart: (id, token) => worker.session.query('select background_queue.restart($1, $2)', [id, token]),
@@ -140,6 +140,14 @@ test('finishes with the rows and the command, and clears what an earlier attempt
     token_hash: null,
     worker_id: null,
   })
+})
+
+test.each(Object.keys(ENDS))('does not %s what runs without its token', async (name) => {
+  const { id } = await taskIn('running')
+  const before = await everything()
+  for (const token of ['guess', '', null])
+    expect((await failure(ENDS[name]!(id, token))).sqlstate).toBe('PQ001')
+  expect(await everything()).toEqual(before)
 })
 
 test("rolls a task's effects back when its claim was lost", async () => {
