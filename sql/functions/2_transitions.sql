@@ -464,7 +464,8 @@ begin
     or t.state = 'running' and t.token_hash = sha256(convert_to(p_token, 'UTF8')) and t.end_requested is null);
   get diagnostics v_changed = row_count;
   look_ms := v_place.look_ms;
-  wait_ms := least(date_part('epoch', v_place.passed_at - v_due_at) * 1000, 2147483647);
+  -- it may have come since the slot passed on
+  wait_ms := greatest(0, least(date_part('epoch', v_place.passed_at - v_due_at) * 1000, 2147483647));
   if v_changed = 2 and cardinality(p_ids) = 1 and not v_place.has_lanes then
     return;
   end if;

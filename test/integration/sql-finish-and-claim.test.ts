@@ -1,6 +1,7 @@
 import { beforeEach, expect, test } from 'vitest'
 import { useDatabase } from '../support/database.js'
-import { ALICE } from '../support/names.js'
+import { ALICE, OWNER } from '../support/names.js'
+import { waitFor } from '../support/wait.js'
 import {
   type Claim,
   emptyQueueBeforeEach,
@@ -180,6 +181,25 @@ test.each(
   expect((await worker.finishAndClaim(claim, isNear)).task_id).toBeNull()
   await worker.session.query('commit')
   expect([await stateOf(id), await stateOf(next)]).toEqual(['finished', 'pending'])
+})
+
+test('gives one that comes while it looks as one that has not waited', async () => {
+  await enqueue(db.owner)
+  const worker = await startWorker(db)
+  const claim = await worker.take()
+  const other = await db.session(OWNER)
+  await other.query('begin')
+  await other.query('lock table background_queue.workers in access exclusive mode')
+  const finishing = worker.finishAndClaim(claim, false)
+  await waitFor(
+    'the finish that looks',
+    async () => (await db.owner.query('select from pg_locks where not granted')).length > 0,
+  )
+  await enqueue(db.owner, 'late')
+  await db.owner.query('select pg_sleep(0.01)')
+  await other.query('commit')
+  // -1 would say that nothing was finished
+  expect(await finishing).toMatchObject({ sql_statement: 'late', wait_ms: 0 })
 })
 
 test.each(WAYS)('steps over no task that is for claim() to move, looking %s', async (_, isNear) => {

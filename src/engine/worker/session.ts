@@ -27,9 +27,10 @@ import {
 const CHECK = script(CHECK_SCRIPT)
 
 const FINISH_AND_CLAIM = 'select * from background_queue.finish_and_claim($1, $2, $3, $4, $5, $6, $7, $8)'
-/** The column of its row, and in it: a READ ONLY transaction that has written nothing was not finished. */
+/** Columns of its row; without a task, -1: a READ ONLY transaction that has written nothing was not finished. */
+const TASK_ID = 0
 const WAIT_MS = 10
-const isUnfinished = (row: (string | null)[]): boolean => row[WAIT_MS] === '-1'
+const isUnfinished = (row: (string | null)[]): boolean => row[TASK_ID] === null && row[WAIT_MS] === '-1'
 
 /** A worker's one session: tasks' statements, and ours beside them. */
 export class WorkerSession {

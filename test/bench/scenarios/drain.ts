@@ -14,7 +14,7 @@ import {
 
 const SMALL = 20_000
 const LARGE = 200_000
-const LARGE_AMONG_ALL = 50_000
+const LARGE_AMONG_ALL = 30_000
 
 export const drain: Scenario = {
   name: 'drain',

@@ -5,7 +5,7 @@ import type { BenchDatabase, BenchServer } from '../server.js'
 import { type Bench, inTurn, type Scenario } from './scenario.js'
 
 const TASKS = 5000
-const AMONG_ALL = 2000
+const AMONG_ALL = 1500
 const ROWS = 1_000_000
 const TOPICS = 10_000
 const LEAST_ROUNDS = 5

@@ -5,7 +5,7 @@ import type { BenchDatabase } from '../server.js'
 import { type Bench, inTurn, type Scenario } from './scenario.js'
 
 const TASKS = 5000
-const AMONG_ALL = 2000
+const AMONG_ALL = 1500
 const SLOTS = 16
 const TOPICS = 100
 

@@ -5,7 +5,7 @@ import type { BenchDatabase } from '../server.js'
 import type { Scenario } from './scenario.js'
 
 const TASKS = 200_000
-const AMONG_ALL = 50_000
+const AMONG_ALL = 30_000
 
 export const pinned: Scenario = {
   name: 'pinned',

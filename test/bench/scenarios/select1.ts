@@ -5,7 +5,7 @@ import { grouped } from './drain.js'
 import { GRAPHILE_BATCHES, inTurn, type Scenario } from './scenario.js'
 
 const TASKS = 10_000
-const AMONG_ALL = 4000
+const AMONG_ALL = 3000
 
 /** Nothing is written by SELECT 1: one task of a hundred is a one-row INSERT, and tells when it was its turn. */
 const MARKS = { every: 100, otherwise: 'select 1' }

@@ -14,7 +14,7 @@ import { PgbqWork } from '../systems/pgbq-work.js'
 import { type Bench, inTurn, type Scenario } from './scenario.js'
 
 const TASKS = 10_000
-const AMONG_ALL = 3000
+const AMONG_ALL = 2000
 const SLOTS = [1, 4, 16, 64]
 const STARTS = 5
 const CONNECT = join(PACKAGE_ROOT, 'test', 'bench', 'queues', 'programs', 'connect.js')
