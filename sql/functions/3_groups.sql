@@ -43,12 +43,11 @@ begin
   has_deferrable := exists (select from pg_trigger g where g.tgdeferrable and g.tgfoid <> 'background_queue.wake()'::regprocedure);
   for task_id, sql_statement, wait_ms in
     select n.id, n.sql_statement, least(date_part('epoch', clock_timestamp() - n.run_at) * 1000, 2147483647) from (
-    select t.id, t.sql_statement, t.run_at
-    from :"schema".pg_background_tasks t
-    where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
-      and t.priority = v_place.priority and t.run_at <= clock_timestamp() and (t.run_at, t.id) >= (v_place.run_at, v_place.id)
-      and (v_end.id is null or (t.run_at, t.id) < (v_end.run_at, v_end.id)) and background_queue.may_follow(t, v_lead.topic)
-    order by t.run_at, t.id limit p_limit for no key update skip locked) n
+      select t.id, t.sql_statement, t.run_at from :"schema".pg_background_tasks t
+      where t.state in ('pending', 'retrying') and t.enqueued_by_oid = v_place.role_oid and t.lane = v_place.lane
+        and t.priority = v_place.priority and t.run_at <= clock_timestamp() and (t.run_at, t.id) >= (v_place.run_at, v_place.id)
+        and (v_end.id is null or (t.run_at, t.id) < (v_end.run_at, v_end.id)) and background_queue.may_follow(t, v_lead.topic)
+      order by t.run_at, t.id limit p_limit for no key update skip locked) n
   loop
     return next;
   end loop;

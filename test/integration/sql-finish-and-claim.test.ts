@@ -191,10 +191,11 @@ test('gives one that comes while it looks as one that has not waited', async () 
   await other.query('begin')
   await other.query('lock table background_queue.workers in access exclusive mode')
   const finishing = worker.finishAndClaim(claim, false)
-  await waitFor(
-    'the finish that looks',
-    async () => (await db.owner.query('select from pg_locks where not granted')).length > 0,
-  )
+  await waitFor('the finish that looks', async () => {
+    const held = `select from pg_locks l join pg_database d on d.oid = l.database and d.datname = current_database()
+      where l.relation = 'background_queue.workers'::regclass and not l.granted`
+    return (await db.owner.query(held)).length > 0
+  })
   await enqueue(db.owner, 'late')
   await db.owner.query('select pg_sleep(0.01)')
   await other.query('commit')
