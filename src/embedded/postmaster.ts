@@ -17,6 +17,9 @@ export const PORT = 5432
 /** A crash's write-ahead log is replayed before a server is ready. */
 export const START_LIMIT_MS = 60_000
 const STOP_LIMIT_MS = 30_000
+const ANSWER_LIMIT_MS = 10_000
+/** Any server answers it with one byte: https://www.postgresql.org/docs/current/protocol-message-formats.html */
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
 
 /** Lines of postmaster.pid: 1 pid, 5 socket folder, 8 state (src/include/utils/pidfile.h of PostgreSQL). */
 export function readPidFile(dataDir: string): Postmaster | undefined {
@@ -43,16 +46,25 @@ export function isServerProcess(place: Place, pid: number): boolean {
 /** The server that takes connections now. The socket is the proof, the pid file only a claim. */
 export async function findRunning(place: Place): Promise<Postmaster | undefined> {
   const found = readPidFile(place.dataDir)
-  return found?.isReady && (await accepts(found.socketDir)) ? found : undefined
+  return found?.isReady && (await answers(found.socketDir)) ? found : undefined
 }
 
-/** EAGAIN: the queue of waiting connections is full, so somebody listens. */
-function accepts(socketDir: string): Promise<boolean> {
+/**
+ * Only an answer is the proof: what a server forked just before it was killed holds its socket for a moment longer.
+ * EAGAIN (the queue of waiting connections is full) and silence mean one that is busy or stopped.
+ */
+function answers(socketDir: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(join(socketDir, `.s.PGSQL.${PORT}`))
-    socket.once('connect', () => resolve(true))
-    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'))
-    socket.once('connect', () => socket.destroy())
+    const end = (isThere: boolean) => {
+      socket.destroy()
+      resolve(isThere)
+    }
+    socket.once('connect', () => socket.write(SSL_REQUEST))
+    socket.once('data', () => end(true))
+    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code === 'EAGAIN'))
+    socket.once('close', () => end(false))
+    socket.setTimeout(ANSWER_LIMIT_MS, () => end(true))
   })
 }
 
@@ -81,7 +93,7 @@ export async function endServer(place: Place): Promise<boolean> {
   const found = readPidFile(place.dataDir)
   const wasRunning = found !== undefined && isServerProcess(place, found.pid)
   if (wasRunning) await endProcess(place, found.pid)
-  else if (found !== undefined && (await accepts(found.socketDir))) throw outOfReach(place, found.pid)
+  else if (found !== undefined && (await answers(found.socketDir))) throw outOfReach(place, found.pid)
   clearTraces(place)
   return wasRunning
 }

@@ -12,6 +12,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -296,6 +297,18 @@ describe('a server that was killed', () => {
     await killServer(pid)
     writeFileSync(file, claim)
     expect((await startEmbedded({ home })).started).toBe(true)
+  })
+
+  test('is not taken for one that runs while something that it forked still holds its socket', async () => {
+    const { pid, socketDir } = await startEmbedded({ home })
+    await killServer(pid)
+    const path = join(socketDir, '.s.PGSQL.5432')
+    rmSync(path)
+    const holder = createServer((client) => setTimeout(() => client.destroy(), 200))
+    await new Promise<void>((resolve) => holder.listen(path, resolve))
+    expect(await embeddedStatus({ home })).toMatchObject({ running: false })
+    expect(await stopEmbedded({ home })).toEqual({ stopped: false })
+    holder.close()
   })
 
   test('leaves nothing after a stop', async () => {
