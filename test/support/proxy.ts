@@ -5,6 +5,12 @@ export interface Proxy {
   port: number
   /** Breaks the connection of this backend, for both ends, without a word. */
   reset(backendPid: number): void
+  /** From now on both ends of this backend's connection are heard by nobody, and nothing tells them so. */
+  swallow(backendPid: number): void
+  /** Takes no more clients; those that are there stay. */
+  refuse(): void
+  /** how many clients there have been */
+  readonly count: number
   close(): Promise<void>
 }
 
@@ -15,10 +21,13 @@ const BACKEND_KEY = Buffer.from([0x4b, 0, 0, 0, 12])
 export async function startProxy(server: { host: string; port: number }): Promise<Proxy> {
   const pairs = new Set<[Socket, Socket]>()
   const byBackend = new Map<number, [Socket, Socket]>()
+  let count = 0
+  const swallowed = new Set<[Socket, Socket]>()
   const listener = createServer((client) => {
     const behind = server.host.startsWith('/')
       ? toServer(`${server.host}/.s.PGSQL.${server.port}`)
       : toServer(server.port, server.host)
+    count++
     const pair: [Socket, Socket] = [client, behind]
     pairs.add(pair)
     behind.on('data', (chunk: Buffer) => {
@@ -27,11 +36,13 @@ export async function startProxy(server: { host: string; port: number }): Promis
     })
     for (const [from, to] of [pair, [behind, client] as const]) {
       from.pipe(to)
-      from.on('error', () => to.destroy())
-      from.on('close', () => {
+      const end = () => {
+        if (swallowed.has(pair)) return
         to.destroy()
         pairs.delete(pair)
-      })
+      }
+      from.on('error', end)
+      from.on('close', end)
     }
   })
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
@@ -41,6 +52,15 @@ export async function startProxy(server: { host: string; port: number }): Promis
       const [client, behind] = byBackend.get(backendPid)!
       client.resetAndDestroy()
       behind.destroy()
+    },
+    swallow(backendPid) {
+      const pair = byBackend.get(backendPid)!
+      swallowed.add(pair)
+      for (const socket of pair) socket.unpipe().resume()
+    },
+    refuse: () => void listener.close(),
+    get count() {
+      return count
     },
     close: () =>
       new Promise((resolve) => {

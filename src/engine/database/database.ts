@@ -43,6 +43,16 @@ const types: pg.CustomTypesConfig = {
 /** For sessions that run nothing but our statements: what others plant in a schema is not found there. */
 export const OWN_SEARCH_PATH = 'pg_catalog,pg_temp'
 
+/**
+ * So long after the last word, each second, the other end is asked whether it knows of the connection; no answer to
+ * ten of that, or a no, ends it (libuv sets the rest). Else a session whose end the network has swallowed would be
+ * waited for two hours.
+ */
+const KEEPALIVE_MS = 5000
+
+/** For so long the other end may take to say good-bye. */
+const CLOSE_WITHIN_MS = 2000
+
 /** In the packet that starts a session, not in its options: a pooler knows them there, and keeps them per client. */
 const CLIENT_SETTINGS = { timezone: 'UTC', datestyle: 'ISO' }
 
@@ -113,6 +123,7 @@ export class Database {
       options: startup,
       connectionTimeoutMillis: options.connectTimeoutMs ?? target.connectTimeoutMs ?? 15_000,
       keepAlive: true,
+      keepAliveInitialDelayMillis: KEEPALIVE_MS,
       ...(options.pipeline ? { pipeline: true } : {}),
     } as pg.ClientConfig)
     if (!options.keepsDefaults) addToStartup(client, CLIENT_SETTINGS)
@@ -236,7 +247,9 @@ export class Database {
   }
 
   async close(): Promise<void> {
+    const timer = setTimeout(() => this.drop(), CLOSE_WITHIN_MS)
     await this.client.end().catch(() => undefined)
+    clearTimeout(timer)
   }
 }
 

@@ -90,8 +90,11 @@ function holds({ name, setting, source }: Setting, value: string): boolean {
   return source === 'session' && (setting === value || name.startsWith('tcp_'))
 }
 
-/** Any login may be a pooler's, which then queues the first query until it has a server connection to give. */
-async function firstAnswer<T extends Row>(
+/**
+ * Any login may be a pooler's, which then queues the first query until it has a server connection to give.
+ * Errors: POOL_EXHAUSTED, those of Database.query.
+ */
+export async function firstAnswer<T extends Row>(
   database: Database,
   text: string,
   values: unknown[] = [],

@@ -1,11 +1,12 @@
 import { sendCancelRequest } from '../database/cancel.js'
 import { Database, OWN_SEARCH_PATH } from '../database/database.js'
-import { isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
+import { firstAnswer, isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import type { ConnectionTarget } from '../database/target.js'
-import { QueueError } from '../errors.js'
 import { requireInstalled } from '../installed.js'
 import { inSchema, namedQuery } from '../sql-files.js'
 import type { Backend } from '../worker/ipc.js'
+import { refuseClones, refuseStrangers } from './admission.js'
+import { Lifeline } from './lifeline.js'
 import { findRightsWarnings } from './rights-warnings.js'
 
 /** Closed tasks that one statement deletes. */
@@ -23,6 +24,18 @@ export interface Tick extends Record<string, unknown> {
   cancels: { taskId: number; workerId: number; by: string }[]
   settings_changed: boolean
   role_settings: string[]
+  /** of the workers that were asked about, those whose backends are gone */
+  severed: bigint[]
+}
+
+/** What a tick tells and asks. */
+export interface Asked {
+  wantsWake: boolean
+  refusedRoles: string[]
+  /** also delete a part of what is old, so that an idle supervisor asks no more than once a second */
+  prunes?: boolean
+  /** workers of whose backends it wants to hear */
+  workerIds: bigint[]
 }
 
 export interface Registration {
@@ -47,6 +60,15 @@ export const SETTINGS = {
   search_path: OWN_SEARCH_PATH,
 }
 
+const IDENTITY = `select current_user as role, a.pid, a.backend_start as "startedAt"
+  from pg_catalog.pg_stat_activity a where a.pid = pg_catalog.pg_backend_pid()`
+
+interface Identity extends Record<string, unknown> {
+  role: string
+  pid: number
+  startedAt: string
+}
+
 const RELANE_BATCH = 5000
 
 /** The supervisor's one connection: LISTEN, registry, housekeeping. One transaction of it at a time. */
@@ -56,12 +78,14 @@ export class Control {
   readonly schema: string
   readonly role: string
   supervisorId = 0n
+  private readonly lifeline: Lifeline
   private queue: Promise<unknown> = Promise.resolve()
   private roleSettings: string[] = []
 
-  private constructor(database: Database, target: ConnectionTarget, schema: string, role: string) {
+  private constructor(database: Database, lifeline: Lifeline, schema: string, role: string) {
     this.database = database
-    this.target = target
+    this.target = database.target
+    this.lifeline = lifeline
     this.schema = schema
     this.role = role
   }
@@ -77,16 +101,12 @@ export class Control {
       settings: SETTINGS,
     })
     try {
-      if (isFirst) await refuseTransactionPooler(database)
-      await putInForce(database, SETTINGS)
-      const schema = await requireInstalled(database)
-      const { role, pid } = await database.one<{ role: string; pid: number }>(
-        'select current_user as role, pg_backend_pid() as pid',
-      )
-      if (isPooled({ pid, ...database.backendKey })) database.holdBackend()
-      await refuseStrangers(database, role)
-      await refuseClones(database)
-      return new Control(database, database.target, schema, role)
+      const [identity] = await firstAnswer<Identity>(database, IDENTITY)
+      const { role, ...backend } = identity!
+      const lifeline = new Lifeline(database, backend)
+      const schema = await lifeline.hold(() => admit(database, role, isFirst))
+      if (isPooled({ ...backend, ...database.backendKey })) database.holdBackend()
+      return new Control(database, lifeline, schema, role)
     } catch (error) {
       await database.close()
       throw error
@@ -94,21 +114,16 @@ export class Control {
   }
 
   /** previousId: whose workers are taken over, after a lost connection. */
-  async register(registration: Registration, previousId?: bigint): Promise<bigint> {
-    await this.database.query('listen background_queue')
-    const { id } = await this.database.one<{ id: bigint }>(
-      'select background_queue.register_supervisor($1, $2, $3, $4, $5, $6) as id',
-      [
-        registration.host,
-        process.pid,
-        registration.version,
-        registration.concurrency,
-        registration.lanes,
-        previousId ?? null,
-      ],
-    )
-    this.supervisorId = id
-    return id
+  register({ host, version, concurrency, lanes }: Registration, previousId?: bigint): Promise<bigint> {
+    return this.exclusive(async () => {
+      await this.database.query('listen background_queue')
+      const { id } = await this.database.one<{ id: bigint }>(
+        'select background_queue.register_supervisor($1, $2, $3, $4, $5, $6) as id',
+        [host, process.pid, version, concurrency, lanes, previousId ?? null],
+      )
+      this.supervisorId = id
+      return id
+    })
   }
 
   async registerWorker(
@@ -138,14 +153,14 @@ export class Control {
     })
   }
 
-  /** `prunes`: also delete a part of what is old, so that an idle supervisor asks no more than once a second. */
-  tick(wantsWake: boolean, refusedRoles: string[], prunes = false): Promise<Tick> {
+  tick({ wantsWake, refusedRoles, prunes = false, workerIds }: Asked): Promise<Tick> {
     return this.exclusive(() =>
       this.database.one<Tick>(
         `select t.*, (select max(m.version) from background_queue.migrations m) as schema_version,
-          case when $4 then background_queue.prune(${PRUNED_AT_ONCE}) end as pruned
+          case when $4 then background_queue.prune(${PRUNED_AT_ONCE}) end as pruned,
+          array(select w from unnest($5::bigint[]) w where background_queue.worker_is_gone(w)) as severed
          from background_queue.tick($1, $2, $3) t`,
-        [this.supervisorId, wantsWake, refusedRoles, prunes],
+        [this.supervisorId, wantsWake, refusedRoles, prunes, workerIds],
       ),
     )
   }
@@ -286,36 +301,18 @@ export class Control {
   }
 
   private exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.queue.then(work)
+    const result = this.queue.then(() => this.lifeline.hold(work))
     this.queue = result.catch(() => undefined)
     return result
   }
 }
 
-async function refuseStrangers(database: Database, role: string): Promise<void> {
-  const row = await database.one<{ owner: string; is_member: boolean }>(
-    `select pg_get_userbyid(owner_oid) as owner, pg_has_role(current_user, owner_oid, 'usage') as is_member
-     from background_queue.installed`,
-  )
-  if (row.is_member) return
-  throw new QueueError(
-    'NOT_OWNER',
-    `The role "${role}" may not supervise the queue, which belongs to "${row.owner}"`,
-    {
-      hint: `run pgbq work as "${row.owner}", or as a role that was granted "${row.owner}"`,
-    },
-  )
-}
-
-/** A restored or cloned database must not run production's tasks. */
-async function refuseClones(database: Database): Promise<void> {
-  const row = await database.one<{ is_same: boolean } | Record<string, never>>(namedQuery('identity'))
-  if (row?.is_same) return
-  throw new QueueError(
-    'OTHER_DATABASE',
-    'The queue was installed in another database or server, of which this one is a copy',
-    {
-      hint: 'pgbq calibrate --adopt, if its tasks shall run here',
-    },
-  )
+/** The schema of the queue, for one who may supervise it there. */
+async function admit(database: Database, role: string, isFirst: boolean): Promise<string> {
+  if (isFirst) await refuseTransactionPooler(database)
+  await putInForce(database, SETTINGS)
+  const schema = await requireInstalled(database)
+  await refuseStrangers(database, role)
+  await refuseClones(database)
+  return schema
 }

@@ -14,6 +14,7 @@ export class Housekeeping {
   private wantedWake = false
   private pruneAt = performance.now() + 2000
   private isPruning = false
+  private askAt = 0
 
   constructor(parts: Parts) {
     this.parts = parts
@@ -34,7 +35,8 @@ export class Housekeeping {
     const wantsWake = staffing.wantsWake() && !isRush
     if (isRush) rush.keepLooking()
     const prunes = this.isPruneDue
-    const tick = await link.control.tick(wantsWake, refused.names, prunes)
+    const workerIds = this.askedAbout()
+    const tick = await link.control.tick({ wantsWake, refusedRoles: refused.names, prunes, workerIds })
     if (prunes) this.notePruned(tick.pruned!)
     if (!isRush) rush.stopLooking()
     options.onTick?.()
@@ -59,7 +61,8 @@ export class Housekeeping {
   async tickWhileStopping(): Promise<void> {
     const { agenda, link, options, refused, stopPlan } = this.parts
     agenda.tickIn(TICK_MS)
-    const tick = await link.control.tick(false, refused.names)
+    const workerIds = this.askedAbout()
+    const tick = await link.control.tick({ wantsWake: false, refusedRoles: refused.names, workerIds })
     options.onTick?.()
     const failure = superseded(tick.schema_version)
     if (failure) stopPlan.fail(failure)
@@ -72,8 +75,16 @@ export class Housekeeping {
     this.parts.agenda.tickIn(TICK_AFTER_NOTIFY_MS)
   }
 
-  private async obey({ rescued, cancels }: Tick): Promise<void> {
+  /** Once a second, all workers; where their backends are gone and they do not know, they are ended. */
+  private askedAbout(): bigint[] {
+    if (performance.now() < this.askAt) return []
+    this.askAt = performance.now() + TICK_MS
+    return [...this.parts.pool.workers].flatMap(({ id }) => id ?? [])
+  }
+
+  private async obey({ rescued, cancels, severed }: Tick): Promise<void> {
     const { ends, options, pool } = this.parts
+    for (const worker of pool.workers) if (severed.includes(worker.id!)) worker.sever()
     if (rescued.length > 0)
       options.emit({ event: 'rescued', taskIds: rescued, reason: 'their supervisor or host was gone' })
     for (const { taskId, workerId, by } of cancels) {

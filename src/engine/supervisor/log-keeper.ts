@@ -13,6 +13,8 @@ const GATHER_MS = 100
 const MOST_WAITING = 10_000
 /** After a failure, for so long nothing is kept. */
 const PAUSE_MS = 5000
+/** Beyond the server's own limit for a statement: nothing of the network comes back. */
+const ANSWER_WITHIN_MS = 10_000
 const IDLE_MS = 60_000
 const CLOSE_WITHIN_MS = 1000
 
@@ -100,12 +102,15 @@ export class LogKeeper {
   private async writeBatch(lines: KeptLine[]): Promise<void> {
     if (performance.now() < this.pausedUntil) return
     const database = await this.connect()
+    const timer = setTimeout(() => database.drop(), ANSWER_WITHIN_MS)
     try {
       await database.query(NOTE, [toJson(lines)])
     } catch (error) {
       // the database's encoding does not have every character
       if (!/^22/.test((error as { code?: string }).code ?? '')) throw error
       await database.query(NOTE, [toJson(lines).replace(/[^\x20-\x7e]/g, '?')])
+    } finally {
+      clearTimeout(timer)
     }
     this.isBroken = false
   }

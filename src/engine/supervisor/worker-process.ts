@@ -14,6 +14,9 @@ const ENTRY = fileURLToPath(new URL('../worker/entry.js', import.meta.url))
 /** A lean heap: a worker holds one task's text and nothing of its results. */
 const NODE_FLAGS = ['--max-semi-space-size=1', '--no-warnings']
 
+/** How long the end of its session may take to reach a worker. */
+const HEARS_WITHIN_MS = 2000
+
 export interface WorkerProcessListener {
   onMessage(worker: WorkerProcess, message: FromWorker): void
   onExit(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void
@@ -42,8 +45,9 @@ export class WorkerProcess {
   /** calls since its last word */
   unanswered = 0
   hasSpoken = false
-  /** it was ended because it did not answer */
+  /** it was ended because it could not be reached, or could reach nothing */
   isUnresponsive = false
+  private severedAt: number | undefined
 
   constructor(role: string, target: ConnectionTarget, listener: WorkerProcessListener) {
     this.role = role
@@ -81,6 +85,18 @@ export class WorkerProcess {
   killUnresponsive(seconds: number): void {
     this.isUnresponsive = true
     this.exitReason = `did not respond for ${seconds} s, so its process was killed`
+    this.process.kill('SIGKILL')
+  }
+
+  /**
+   * Its backend was found gone. Mostly it hears of that itself and leaves; where the network lost the news, it would
+   * wait for minutes. What it holds is then nobody's fault.
+   */
+  sever(): void {
+    this.severedAt ??= performance.now()
+    if (performance.now() - this.severedAt < HEARS_WITHIN_MS) return
+    this.isUnresponsive = true
+    this.exitReason = 'had lost its session and did not know, so its process was killed'
     this.process.kill('SIGKILL')
   }
 
