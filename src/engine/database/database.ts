@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream'
 import './navigator.js'
 import type { EventEmitter } from 'node:events'
 import pg from 'pg'
-import type { QueueError } from '../errors.js'
+import { QueueError } from '../errors.js'
 import { makeClient } from './client.js'
 import { translateError } from './errors.js'
 import { type Answer, exchange, type Sending } from './exchange.js'
@@ -238,6 +238,30 @@ export class Database {
     const { connection } = this.client as unknown as { connection: { flush(): void } & NodeJS.EventEmitter }
     connection.flush()
     connection.on('readyForQuery', () => connection.flush())
+  }
+
+  /**
+   * Drops the connection where an answer on it stays out for so long: a server that has gone without a word never
+   * answers. Errors: those of the answer; `tooLate`, by default SERVER_UNREACHABLE.
+   */
+  async within<T>(limitMs: number, answer: Promise<T>, tooLate?: Error): Promise<T> {
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
+      this.drop()
+    }, limitMs)
+    try {
+      return await answer
+    } catch (error) {
+      throw isLate ? (tooLate ?? this.silence(limitMs)) : error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  private silence(forMs: number): QueueError {
+    const message = `The server of ${describeTarget(this.target)} has not answered for ${forMs / 1000} s`
+    return new QueueError('SERVER_UNREACHABLE', message, { hint: 'pgbq status, in a moment' })
   }
 
   /** Ends the connection without a word, also where the other side answers nothing. */

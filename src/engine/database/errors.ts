@@ -31,6 +31,11 @@ interface ServerError extends Error {
   routine?: string
 }
 
+/** Whether a server has said so, maybe in other words; else nobody answered. */
+export function isServersWord(error: Error): boolean {
+  return [error, error.cause].some((e) => (e as { severity?: string } | undefined)?.severity !== undefined)
+}
+
 /** Turns what `pg` throws into a QueueError where we know the way out; other errors come back as they are. */
 export function translateError(error: unknown, target: string): Error {
   if (error instanceof QueueError) return error

@@ -94,25 +94,12 @@ function holds({ name, setting, source }: Setting, value: string): boolean {
  * Any login may be a pooler's, which then queues the first query until it has a server connection to give.
  * Errors: POOL_EXHAUSTED, those of Database.query.
  */
-export async function firstAnswer<T extends Row>(
+export function firstAnswer<T extends Row>(
   database: Database,
   text: string,
   values: unknown[] = [],
 ): Promise<T[]> {
-  let timer: NodeJS.Timeout | undefined
-  const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      database.drop()
-      reject(poolExhausted(database.target))
-    }, ANSWER_WITHIN_MS)
-  })
-  const answer = database.query<T>(text, values)
-  answer.catch(() => undefined)
-  try {
-    return await Promise.race([answer, tooLate])
-  } finally {
-    clearTimeout(timer)
-  }
+  return database.within(ANSWER_WITHIN_MS, database.query<T>(text, values), poolExhausted(database.target))
 }
 
 /** The pooler's pool is too small for what has to connect. */

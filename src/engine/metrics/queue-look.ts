@@ -39,7 +39,7 @@ export class QueueLook {
     const { database } = this
     this.database = undefined
     if (database?.lost) database.drop()
-    else if (database) await within(database, database.close())
+    else await database?.close()
   }
 
   private async look(): Promise<Picture> {
@@ -55,24 +55,17 @@ export class QueueLook {
       connectTimeoutMs: ANSWER_LIMIT_MS,
     })
     this.database = database
-    this.schema = await within(database, requireInstalled(database))
+    this.schema = await database.within(ANSWER_LIMIT_MS, requireInstalled(database))
     if (this.painter.isUnsampled) await this.paint()
   }
 
   private async paint(): Promise<Picture> {
     const { percent } = this.painter.demand(0)
     return this.painter.paint(
-      await within(this.database!, takeLook(this.database!, this.schema, {}, { sec: 0, percent })),
+      await this.database!.within(
+        ANSWER_LIMIT_MS,
+        takeLook(this.database!, this.schema, {}, { sec: 0, percent }),
+      ),
     )
-  }
-}
-
-/** A server that has gone without a word never answers. */
-async function within<T>(database: Database, answer: Promise<T>): Promise<T> {
-  const timer = setTimeout(() => database.drop(), ANSWER_LIMIT_MS)
-  try {
-    return await answer
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -1,9 +1,9 @@
-import pg from 'pg'
 import { Database } from '../database/database.js'
+import { isServersWord } from '../database/errors.js'
 
 /** An answer that stays out for so long is looked after. */
 const LOOK_AFTER_MS = 10_000
-const CONNECT_WITHIN_MS = 5000
+const ANSWER_WITHIN_MS = 5000
 
 interface Backend {
   pid: number
@@ -46,23 +46,32 @@ export class Lifeline {
 
   /** True where our backend is gone or idle, or no server can be reached; one without room for us may be at work. */
   private async isVain(): Promise<boolean> {
-    let other: Database | undefined
+    let other: Database
     try {
       other = await Database.connect(this.database.target, {
         applicationName: 'pg_background_queue supervisor',
-        connectTimeoutMs: CONNECT_WITHIN_MS,
+        connectTimeoutMs: ANSWER_WITHIN_MS,
       })
-      const { is_busy } = await other.one<{ is_busy: boolean }>(
-        `select exists (select from pg_catalog.pg_stat_activity a
-           where a.pid = $1 and a.backend_start = $2
-             and coalesce(a.state, '') not in ('idle', 'idle in transaction')) as is_busy`,
-        [this.backend.pid, this.backend.startedAt],
-      )
-      return !is_busy
     } catch (error) {
-      return ![error, (error as Error).cause].some((e) => e instanceof pg.DatabaseError)
-    } finally {
-      await other?.close()
+      return !isServersWord(error as Error)
     }
+    try {
+      return await other.within(ANSWER_WITHIN_MS, this.isIdle(other))
+    } catch {
+      // such as a pooler that has no server connection for us: the next look may tell
+      return false
+    } finally {
+      await other.close()
+    }
+  }
+
+  private async isIdle(other: Database): Promise<boolean> {
+    const { is_busy } = await other.one<{ is_busy: boolean }>(
+      `select exists (select from pg_catalog.pg_stat_activity a
+         where a.pid = $1 and a.backend_start = $2
+           and coalesce(a.state, '') not in ('idle', 'idle in transaction')) as is_busy`,
+      [this.backend.pid, this.backend.startedAt],
+    )
+    return !is_busy
   }
 }

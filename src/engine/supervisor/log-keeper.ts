@@ -102,15 +102,13 @@ export class LogKeeper {
   private async writeBatch(lines: KeptLine[]): Promise<void> {
     if (performance.now() < this.pausedUntil) return
     const database = await this.connect()
-    const timer = setTimeout(() => database.drop(), ANSWER_WITHIN_MS)
+    const note = (text: string) => database.within(ANSWER_WITHIN_MS, database.query(NOTE, [text]))
     try {
-      await database.query(NOTE, [toJson(lines)])
+      await note(toJson(lines))
     } catch (error) {
       // the database's encoding does not have every character
       if (!/^22/.test((error as { code?: string }).code ?? '')) throw error
-      await database.query(NOTE, [toJson(lines).replace(/[^\x20-\x7e]/g, '?')])
-    } finally {
-      clearTimeout(timer)
+      await note(toJson(lines).replace(/[^\x20-\x7e]/g, '?'))
     }
     this.isBroken = false
   }

@@ -73,7 +73,10 @@ export class Feed {
     if (this.database === undefined)
       throw new QueueError('SERVER_UNREACHABLE', 'There is no connection to the database now')
     const text = inSchema(`select :"schema".pg_background_${verb}($1) as done`, this.schema)
-    const { done } = await this.within(this.database.one<{ done: boolean } & Row>(text, [id]))
+    const { done } = await this.database.within(
+      ANSWER_LIMIT_MS,
+      this.database.one<{ done: boolean } & Row>(text, [id]),
+    )
     this.hurry.abort()
     return done
   }
@@ -82,7 +85,8 @@ export class Feed {
     if (this.stopping.signal.aborted) return
     if (this.database === undefined || this.database.lost) await this.open()
     this.lastLookMs = performance.now()
-    const look = await this.within(
+    const look = await this.database!.within(
+      ANSWER_LIMIT_MS,
       takeLook(this.database!, this.schema, this.request, this.painter.demand(this.troubleSec())),
     )
     if (this.stopping.signal.aborted) return
@@ -99,7 +103,7 @@ export class Feed {
       connectTimeoutMs: ANSWER_LIMIT_MS,
     })
     this.database = database
-    this.schema = await this.within(requireInstalled(database))
+    this.schema = await database.within(ANSWER_LIMIT_MS, requireInstalled(database))
   }
 
   private async close(): Promise<void> {
@@ -116,21 +120,6 @@ export class Feed {
 
   private troubleSec(): number {
     return this.troubleSinceMs === undefined ? 0 : (Date.now() - this.troubleSinceMs) / 1000
-  }
-
-  /** A server that has gone without a word never answers. */
-  private async within<T>(answer: Promise<T>): Promise<T> {
-    const timer = new AbortController()
-    const silence = sleep(ANSWER_LIMIT_MS, undefined, { signal: timer.signal }).then(() => {
-      this.database?.drop()
-      throw new QueueError(
-        'SERVER_UNREACHABLE',
-        `The server has not answered for ${ANSWER_LIMIT_MS / 1000} s`,
-      )
-    })
-    answer.catch(() => undefined)
-    silence.catch(() => undefined)
-    return Promise.race([answer, silence]).finally(() => timer.abort())
   }
 
   /** Until the next look is due, or sooner where somebody is in a hurry. */
