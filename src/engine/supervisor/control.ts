@@ -1,12 +1,11 @@
 import { sendCancelRequest } from '../database/cancel.js'
-import { Database, OWN_SEARCH_PATH } from '../database/database.js'
-import { firstAnswer, isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
+import type { Database } from '../database/database.js'
+import { isPooled } from '../database/pooler.js'
 import type { ConnectionTarget } from '../database/target.js'
-import { requireInstalled } from '../installed.js'
 import { inSchema, namedQuery } from '../sql-files.js'
 import type { Backend } from '../worker/ipc.js'
-import { refuseClones, refuseStrangers } from './admission.js'
-import { Lifeline } from './lifeline.js'
+import { type Admitted, admit } from './admission.js'
+import type { Lifeline } from './lifeline.js'
 import { findRightsWarnings } from './rights-warnings.js'
 
 /** Closed tasks that one statement deletes. */
@@ -46,29 +45,6 @@ export interface Registration {
   lanes: string[] | null
 }
 
-/** Guards of the session, and nothing of what its role has for defaults that could end or refuse its transactions. */
-export const SETTINGS = {
-  tcp_keepalives_idle: '5',
-  tcp_keepalives_interval: '2',
-  tcp_keepalives_count: '3',
-  default_transaction_isolation: 'read committed',
-  default_transaction_read_only: 'off',
-  statement_timeout: '0',
-  lock_timeout: '0',
-  // frozen in a transaction, we would hold its locks for ever
-  idle_in_transaction_session_timeout: '10000',
-  search_path: OWN_SEARCH_PATH,
-}
-
-const IDENTITY = `select current_user as role, a.pid, a.backend_start as "startedAt"
-  from pg_catalog.pg_stat_activity a where a.pid = pg_catalog.pg_backend_pid()`
-
-interface Identity extends Record<string, unknown> {
-  role: string
-  pid: number
-  startedAt: string
-}
-
 const RELANE_BATCH = 5000
 
 /** The supervisor's one connection: LISTEN, registry, housekeeping. One transaction of it at a time. */
@@ -82,7 +58,7 @@ export class Control {
   private queue: Promise<unknown> = Promise.resolve()
   private roleSettings: string[] = []
 
-  private constructor(database: Database, lifeline: Lifeline, schema: string, role: string) {
+  private constructor({ database, lifeline, schema, role }: Admitted) {
     this.database = database
     this.target = database.target
     this.lifeline = lifeline
@@ -90,27 +66,9 @@ export class Control {
     this.role = role
   }
 
-  /**
-   * isFirst: a pooler in front of the server is still to be judged; later, no connection to spare may be left.
-   * Errors: those of Database.connect, refuseTransactionPooler and putInForce, NOT_INSTALLED, OLDER_SCHEMA,
-   * NEWER_SCHEMA, NOT_OWNER, OTHER_DATABASE.
-   */
+  /** Errors: those of admit. */
   static async open(target: ConnectionTarget, isFirst = false): Promise<Control> {
-    const database = await Database.connect(target, {
-      applicationName: 'pg_background_queue supervisor',
-      settings: SETTINGS,
-    })
-    try {
-      const [identity] = await firstAnswer<Identity>(database, IDENTITY)
-      const { role, ...backend } = identity!
-      const lifeline = new Lifeline(database, backend)
-      const schema = await lifeline.hold(() => admit(database, role, isFirst))
-      if (isPooled({ ...backend, ...database.backendKey })) database.holdBackend()
-      return new Control(database, lifeline, schema, role)
-    } catch (error) {
-      await database.close()
-      throw error
-    }
+    return new Control(await admit(target, isFirst))
   }
 
   /** previousId: whose workers are taken over, after a lost connection. */
@@ -305,14 +263,4 @@ export class Control {
     this.queue = result.catch(() => undefined)
     return result
   }
-}
-
-/** The schema of the queue, for one who may supervise it there. */
-async function admit(database: Database, role: string, isFirst: boolean): Promise<string> {
-  if (isFirst) await refuseTransactionPooler(database)
-  await putInForce(database, SETTINGS)
-  const schema = await requireInstalled(database)
-  await refuseStrangers(database, role)
-  await refuseClones(database)
-  return schema
 }

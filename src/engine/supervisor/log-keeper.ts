@@ -3,7 +3,7 @@ import { putInForce } from '../database/pooler.js'
 import type { ConnectionTarget } from '../database/target.js'
 import type { Emit } from '../events.js'
 import type { LogLine, RunningTask } from '../worker/ipc.js'
-import { SETTINGS } from './control.js'
+import { SETTINGS } from './admission.js'
 
 const NOTE = 'select background_queue.note($1)'
 const LINES_AT_ONCE = 500
