@@ -43,6 +43,9 @@ const types: pg.CustomTypesConfig = {
 /** For sessions that run nothing but our statements: what others plant in a schema is not found there. */
 export const OWN_SEARCH_PATH = 'pg_catalog,pg_temp'
 
+/** For each host, where nobody says how long. */
+export const CONNECT_TIMEOUT_MS = 15_000
+
 /**
  * So long after the last word, each second, the other end is asked whether it knows of the connection; no answer to
  * ten of that, or a no, ends it (libuv sets the rest). Else a session whose end the network has swallowed would be
@@ -121,7 +124,7 @@ export class Database {
       types,
       application_name: options.applicationName,
       options: startup,
-      connectionTimeoutMillis: options.connectTimeoutMs ?? target.connectTimeoutMs ?? 15_000,
+      connectionTimeoutMillis: options.connectTimeoutMs ?? target.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
       keepAlive: true,
       keepAliveInitialDelayMillis: KEEPALIVE_MS,
       ...(options.pipeline ? { pipeline: true } : {}),

@@ -1,4 +1,4 @@
-import { Database, OWN_SEARCH_PATH } from '../database/database.js'
+import { CONNECT_TIMEOUT_MS, Database, OWN_SEARCH_PATH } from '../database/database.js'
 import { firstAnswer, isPooled, putInForce, refuseTransactionPooler } from '../database/pooler.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { QueueError } from '../errors.js'
@@ -38,15 +38,25 @@ export interface Admitted {
   role: string
 }
 
+export interface AdmissionOptions {
+  /** a pooler in front of the server is still to be judged; later, no connection to spare may be left */
+  isFirst?: boolean
+  /** for each host; the target may have a shorter time */
+  connectTimeoutMs?: number
+}
+
 /**
- * isFirst: a pooler in front of the server is still to be judged; later, no connection to spare may be left.
  * Errors: those of Database.connect, refuseTransactionPooler and putInForce, NOT_INSTALLED, OLDER_SCHEMA,
  * NEWER_SCHEMA, NOT_OWNER, OTHER_DATABASE.
  */
-export async function admit(target: ConnectionTarget, isFirst: boolean): Promise<Admitted> {
+export async function admit(
+  target: ConnectionTarget,
+  { isFirst = false, connectTimeoutMs = CONNECT_TIMEOUT_MS }: AdmissionOptions,
+): Promise<Admitted> {
   const database = await Database.connect(target, {
     applicationName: 'pg_background_queue supervisor',
     settings: SETTINGS,
+    connectTimeoutMs: Math.min(connectTimeoutMs, target.connectTimeoutMs ?? CONNECT_TIMEOUT_MS),
   })
   try {
     const [identity] = await firstAnswer<Identity>(database, IDENTITY)

@@ -4,7 +4,7 @@ import { isPooled } from '../database/pooler.js'
 import type { ConnectionTarget } from '../database/target.js'
 import { inSchema, namedQuery } from '../sql-files.js'
 import type { Backend } from '../worker/ipc.js'
-import { type Admitted, admit } from './admission.js'
+import { type AdmissionOptions, type Admitted, admit } from './admission.js'
 import type { Lifeline } from './lifeline.js'
 import { findRightsWarnings } from './rights-warnings.js'
 
@@ -67,8 +67,8 @@ export class Control {
   }
 
   /** Errors: those of admit. */
-  static async open(target: ConnectionTarget, isFirst = false): Promise<Control> {
-    return new Control(await admit(target, isFirst))
+  static async open(target: ConnectionTarget, options: AdmissionOptions = {}): Promise<Control> {
+    return new Control(await admit(target, options))
   }
 
   /** previousId: whose workers are taken over, after a lost connection. */

@@ -37,7 +37,7 @@ export class Link {
 
   /** Errors: those of Control.open. */
   async open(): Promise<void> {
-    await this.attach(await Control.open(this.target, true))
+    await this.attach(await Control.open(this.target, { isFirst: true }))
   }
 
   /** A new session instead of the one that cannot see some setting any more. */
