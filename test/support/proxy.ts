@@ -7,6 +7,8 @@ export interface Proxy {
   reset(backendPid: number): void
   /** From now on both ends of this backend's connection are heard by nobody, and nothing tells them so. */
   swallow(backendPid: number): void
+  /** The same of all that there are, and of all that come. */
+  fallSilent(): void
   /** Takes no more clients; those that are there stay. */
   refuse(): void
   /** how many clients there have been */
@@ -22,6 +24,7 @@ export async function startProxy(server: { host: string; port: number }): Promis
   const pairs = new Set<[Socket, Socket]>()
   const byBackend = new Map<number, [Socket, Socket]>()
   let count = 0
+  let isSilent = false
   const swallowed = new Set<[Socket, Socket]>()
   const listener = createServer((client) => {
     const behind = server.host.startsWith('/')
@@ -29,13 +32,14 @@ export async function startProxy(server: { host: string; port: number }): Promis
       : toServer(server.port, server.host)
     count++
     const pair: [Socket, Socket] = [client, behind]
+    if (isSilent) swallowed.add(pair)
     pairs.add(pair)
     behind.on('data', (chunk: Buffer) => {
       const at = chunk.indexOf(BACKEND_KEY)
       if (at >= 0 && chunk.length >= at + 9) byBackend.set(chunk.readInt32BE(at + 5), pair)
     })
     for (const [from, to] of [pair, [behind, client] as const]) {
-      from.pipe(to)
+      if (!isSilent) from.pipe(to)
       const end = () => {
         if (swallowed.has(pair)) return
         to.destroy()
@@ -45,6 +49,10 @@ export async function startProxy(server: { host: string; port: number }): Promis
       from.on('close', end)
     }
   })
+  const swallow = (pair: [Socket, Socket]) => {
+    swallowed.add(pair)
+    for (const socket of pair) socket.unpipe().resume()
+  }
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
   return {
     port: (listener.address() as AddressInfo).port,
@@ -53,10 +61,10 @@ export async function startProxy(server: { host: string; port: number }): Promis
       client.resetAndDestroy()
       behind.destroy()
     },
-    swallow(backendPid) {
-      const pair = byBackend.get(backendPid)!
-      swallowed.add(pair)
-      for (const socket of pair) socket.unpipe().resume()
+    swallow: (backendPid) => swallow(byBackend.get(backendPid)!),
+    fallSilent() {
+      isSilent = true
+      for (const pair of pairs) swallow(pair)
     },
     refuse: () => void listener.close(),
     get count() {
